@@ -1,0 +1,1 @@
+"""A transactional job queue for Python in your own PostgreSQL."""

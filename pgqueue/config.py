@@ -1,0 +1,133 @@
+"""Settings, validated once, and the one rule by which the database is found."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pgqueue.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DSN_VARIABLES: Final = ("PGQUEUE_DATABASE_URL", "DATABASE_URL")
+LIBPQ_VARIABLES: Final = ("PGHOST", "PGDATABASE", "PGSERVICE", "PGUSER", "PGPORT", "PGHOSTADDR")
+
+_SCHEME = re.compile(r"^(?:postgres|postgresql)(?:\+[a-z0-9_]+)?://", re.IGNORECASE)
+_URL_PASSWORD = re.compile(r"(?P<head>://[^/?#:@]*:)[^/?#]*(?=@)")
+_KEYWORD_PASSWORD = re.compile(
+    r"(?P<head>\b(?:ssl)?password\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s&]+)", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How an app's jobs are enqueued and worked. Every duration is in seconds.
+
+    Attributes:
+        max_payload: largest arguments or result, in bytes of JSON.
+        statement_timeout: limit of each statement on pgqueue's own connections.
+        lock_timeout: longest wait for a row lock on pgqueue's own connections.
+        connect_timeout: limit of one attempt to connect.
+        pool_size: connections of the app's own pool, for enqueues without a caller's connection.
+        concurrency: `async def` handlers that one worker runs at the same time.
+        threads: plain `def` handlers that one worker runs at the same time.
+        poll_interval: mean pause between two looks for work of an idle worker.
+        heartbeat: pause between two heartbeats of a worker.
+        ttl: a worker whose heartbeat is older than this is dead.
+        crash_cap: a job that was blamed for this many dead processes is dead itself.
+        shutdown_timeout: how long a stopping worker lets handlers run.
+        listen: whether workers LISTEN; without it they find work by polling alone.
+        listen_dsn: a direct connection for LISTEN, where the main one goes through a pooler.
+        prepare: whether workers use prepared statements; off for a pooler in transaction mode
+            that does not support them.
+    """
+
+    max_payload: int = 1024 * 1024
+    statement_timeout: float = 10.0
+    lock_timeout: float = 2.0
+    connect_timeout: float = 5.0
+    pool_size: int = 4
+    concurrency: int = 100
+    threads: int = 16
+    poll_interval: float = 1.5
+    heartbeat: float = 3.0
+    ttl: float = 12.0
+    crash_cap: int = 3
+    shutdown_timeout: float = 30.0
+    listen: bool = True
+    listen_dsn: str | None = None
+    prepare: bool = True
+
+    def __post_init__(self) -> None:
+        for name, low, high in _RANGES:
+            _check_range(name, getattr(self, name), low, high)
+        if self.ttl < 3 * self.heartbeat:
+            raise ConfigError(
+                f"ttl={self.ttl!r} is too short for heartbeat={self.heartbeat!r}: a worker must be "
+                f"able to miss two beats; set ttl to at least {3 * self.heartbeat:g}"
+            )
+
+
+_RANGES: Final = (
+    ("max_payload", 1, 256 * 1024 * 1024),
+    ("statement_timeout", 0.1, 3600),
+    ("lock_timeout", 0.01, 3600),
+    ("connect_timeout", 1, 600),
+    ("pool_size", 1, 1000),
+    ("concurrency", 1, 100_000),
+    ("threads", 1, 10_000),
+    ("poll_interval", 0.01, 60),
+    ("heartbeat", 0.05, 3600),
+    ("ttl", 0.15, 24 * 3600),
+    ("crash_cap", 1, 1000),
+    ("shutdown_timeout", 0, 24 * 3600),
+)
+
+
+def _check_range(name: str, value: object, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ConfigError(f"{name}={value!r}: expected a number from {low:g} to {high:g}")
+
+
+def resolve_dsn(explicit: str | None, environ: Mapping[str, str]) -> str:
+    """The DSN to use: explicit, then PGQUEUE_DATABASE_URL, DATABASE_URL, then libpq's PG*.
+
+    Returns:
+        A DSN for libpq; the empty string when libpq's own variables decide.
+
+    Raises:
+        ConfigError: nothing says where the database is; the message says what to set.
+    """
+    named = (environ.get(variable) for variable in DSN_VARIABLES)
+    for candidate in (explicit, *named):
+        if candidate and candidate.strip():
+            return normalize_dsn(candidate)
+    if any(environ.get(variable) for variable in LIBPQ_VARIABLES):
+        return ""
+    raise ConfigError(
+        "no database is set: pass --dsn (or PgQueue(dsn)), or set PGQUEUE_DATABASE_URL, "
+        "DATABASE_URL or libpq's PGHOST, PGDATABASE, ..."
+    )
+
+
+def normalize_dsn(dsn: str) -> str:
+    """A DSN as libpq reads it: SQLAlchemy's `postgresql+driver://` becomes `postgresql://`.
+
+    Raises:
+        ConfigError: another scheme, such as `mysql://`.
+    """
+    dsn = dsn.strip()
+    if _SCHEME.match(dsn):
+        return _SCHEME.sub("postgresql://", dsn)
+    if "://" in dsn.split("=", 1)[0]:
+        raise ConfigError(
+            f"{mask_dsn(dsn)!r} is not a PostgreSQL DSN: expected postgresql://user@host/database"
+        )
+    return dsn
+
+
+def mask_dsn(dsn: str) -> str:
+    """The DSN with its password replaced, for messages and logs."""
+    return _KEYWORD_PASSWORD.sub(r"\g<head>***", _URL_PASSWORD.sub(r"\g<head>***", dsn))

@@ -1,0 +1,117 @@
+"""pgqueue's own connections: how they are opened, and the limits that every call on them has.
+
+Limits are set per transaction, never for the session and never as a start-up option: behind a
+pooler in transaction mode the first would leak to strangers and the second be refused.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import conninfo
+from psycopg.rows import TupleRow, tuple_row
+from psycopg_pool import ConnectionPool
+
+from pgqueue.config import mask_dsn
+from pgqueue.errors import ConfigError, ConnectionFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgqueue.config import Settings
+
+Connection = psycopg.Connection[TupleRow]
+
+LIMITS = (
+    "select set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true), "
+    "set_config('idle_in_transaction_session_timeout', %s, true)"
+)
+
+
+def parameters(dsn: str, settings: Settings, role: str) -> dict[str, Any]:
+    """What libpq needs to open one of our connections.
+
+    A host that vanishes without a word is noticed within about 20 s (keepalives) when idle and
+    20 s (tcp_user_timeout) when data is on its way.
+
+    Raises:
+        ConfigError: the DSN cannot be parsed.
+    """
+    try:
+        given = conninfo.conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError as error:
+        raise ConfigError(f"the DSN {mask_dsn(dsn)!r} cannot be read: {error}") from None
+    ours: dict[str, Any] = {
+        "application_name": f"pgqueue:{role}",
+        "connect_timeout": max(int(settings.connect_timeout), 1),
+        "keepalives_idle": 10,
+        "keepalives_interval": 3,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 20_000,
+        "target_session_attrs": "read-write",
+    }
+    return ours | {name: value for name, value in given.items() if value is not None}
+
+
+def connect(dsn: str, settings: Settings, role: str, *, autocommit: bool = True) -> Connection:
+    """Open a connection of our own.
+
+    Args:
+        dsn: as libpq reads it; the empty string takes the PG* variables.
+        settings: gives the time limit, and whether statements may be prepared.
+        role: becomes `application_name`, as `pgqueue:ROLE`.
+        autocommit: psycopg's switch.
+
+    Raises:
+        ConnectionFailed: the server does not answer within the limit, or refuses.
+        ConfigError: the DSN cannot be parsed.
+    """
+    try:
+        connection = psycopg.Connection.connect(
+            **parameters(dsn, settings, role), autocommit=autocommit, row_factory=tuple_row
+        )
+    except psycopg.OperationalError as error:
+        raise connection_failed(dsn, error) from None
+    if not settings.prepare:
+        connection.prepare_threshold = None
+    return connection
+
+
+def connection_failed(dsn: str, error: BaseException) -> ConnectionFailed:
+    """The error to show when the database does not answer: where, and why, in one line."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    where = mask_dsn(dsn) or "the database of the PG* variables"
+    return ConnectionFailed(f"cannot connect to {where}: {mask_dsn(reason)}")
+
+
+def open_pool(dsn: str, settings: Settings, role: str, *, size: int) -> ConnectionPool[Connection]:
+    """A pool of our own connections; opened in the background, so this does not block."""
+    pool = ConnectionPool(
+        connection_class=psycopg.Connection[TupleRow],
+        kwargs=parameters(dsn, settings, role) | {"autocommit": True, "row_factory": tuple_row},
+        min_size=0,
+        max_size=size,
+        timeout=settings.connect_timeout,
+        max_idle=60.0,
+        open=False,
+        name=f"pgqueue:{role}",
+        check=ConnectionPool.check_connection,
+    )
+    pool.open(wait=False)
+    return pool
+
+
+@contextmanager
+def limited(connection: Connection, settings: Settings) -> Iterator[Connection]:
+    """A transaction on one of our own connections, in which every statement has a time limit."""
+    with connection.transaction():
+        connection.execute(LIMITS, limits(settings))
+        yield connection
+
+
+def limits(settings: Settings) -> tuple[str, str, str]:
+    """The parameters of LIMITS, in milliseconds as PostgreSQL reads them."""
+    statement = f"{int(settings.statement_timeout * 1000)}"
+    return statement, f"{int(settings.lock_timeout * 1000)}", statement

@@ -1,0 +1,95 @@
+"""What a handler can know about the job it runs, and the connection it shares with its finish."""
+
+from __future__ import annotations
+
+import threading
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import psycopg
+
+
+@dataclass(slots=True)
+class JobContext:
+    """The running job, as its handler sees it.
+
+    A handler gets it as its first parameter when that is annotated `JobContext`, or anywhere
+    below through `current_job()`.
+
+    Attributes:
+        id: the job's id; stable over retries, so use it to deduplicate effects elsewhere.
+        attempt: number of this attempt, from 1.
+        lease: the fence of this attempt; grows at every change of the job's state.
+    """
+
+    id: int
+    task: str
+    queue: str
+    attempt: int
+    max_attempts: int
+    lease: int
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    sync_connection: psycopg.Connection[Any] | None = field(default=None, repr=False)
+    async_connection: psycopg.AsyncConnection[Any] | None = field(default=None, repr=False)
+    cancel_event: threading.Event = field(default_factory=threading.Event, repr=False)
+
+    @property
+    def connection(self) -> psycopg.Connection[Any]:
+        """The job's own transaction, in a transactional `def` task.
+
+        What is written through it commits together with the job's outcome, or not at all.
+
+        Raises:
+            TypeError: the task is not transactional, or it is `async def` (use `aconnection`).
+        """
+        if self.sync_connection is None:
+            raise TypeError(self._no_connection("connection", "a plain def", "aconnection"))
+        return self.sync_connection
+
+    @property
+    def aconnection(self) -> psycopg.AsyncConnection[Any]:
+        """As `connection`, in a transactional `async def` task.
+
+        Raises:
+            TypeError: the task is not transactional, or it is a plain `def` (use `connection`).
+        """
+        if self.async_connection is None:
+            raise TypeError(self._no_connection("aconnection", "an async def", "connection"))
+        return self.async_connection
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether this attempt should end: cancel was asked for, or the lease was lost.
+
+        A thread cannot be interrupted from outside, so a long `def` handler looks here.
+        """
+        return self.cancel_event.is_set()
+
+    def _no_connection(self, name: str, kind: str, other: str) -> str:
+        has_other = self.sync_connection is not None or self.async_connection is not None
+        advice = f"use context.{other}" if has_other else "declare it @app.task(transactional=True)"
+        return f"context.{name} belongs to {kind} task that is transactional; {self.task}: {advice}"
+
+
+_current: ContextVar[JobContext | None] = ContextVar("pgqueue_job", default=None)
+
+
+def current_job() -> JobContext:
+    """The job that the calling code runs for.
+
+    Raises:
+        LookupError: the caller does not run inside a handler.
+    """
+    context = _current.get()
+    if context is None:
+        raise LookupError("current_job() was called outside of a job's handler")
+    return context
+
+
+def enter_job(context: JobContext) -> None:
+    """Make `context` what `current_job()` returns, from here on in this task or thread."""
+    _current.set(context)

@@ -1,0 +1,142 @@
+"""Every exception that pgqueue raises, in one tree.
+
+PgQueueError
+├── EnqueueError              the job was not enqueued; the caller's transaction is as it was
+│   ├── InvalidJob            a job, or one of its options, is not acceptable (also a ValueError)
+│   │   ├── InvalidName       a task, queue or key that breaks the naming rule
+│   │   └── InvalidPayload    arguments or a result that JSON cannot hold
+│   │       └── PayloadTooLarge
+│   ├── UnknownTask           a function or name that is not registered (also a LookupError)
+│   └── TransactionUnusable   the caller's transaction is aborted, read-only, or closed
+├── ConfigError               a setting that cannot work (also a ValueError)
+├── ConnectionFailed          the database does not answer
+├── SchemaError               the schema is missing, behind, or newer than this version supports
+├── JobNotFound               no job has that id (also a LookupError)
+├── JobConflict               the job's state, or another job that holds its key, forbids it
+├── LeaseLost                 another worker holds this job now; what was written is rolled back
+└── EmbeddedError             the embedded server cannot be started or stopped
+
+Control flow, raised by handlers and never by pgqueue (not errors, so not in the tree):
+Retry, Snooze, Dead, Cancel.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+
+class PgQueueError(Exception):
+    """The root of everything that pgqueue raises."""
+
+
+class EnqueueError(PgQueueError):
+    """The job was not enqueued, and the caller's transaction is as it was."""
+
+
+class InvalidJob(EnqueueError, ValueError):
+    """A job, or one of its options, is not acceptable; the message names path, value and limit."""
+
+
+class InvalidName(InvalidJob):
+    """A task, queue or key that breaks the naming rule."""
+
+
+class InvalidPayload(InvalidJob):
+    """Arguments or a result that JSON cannot hold; the message names the path to the value."""
+
+
+class PayloadTooLarge(InvalidPayload):
+    """Arguments or a result above the size limit: store the data, pass its id."""
+
+
+class UnknownTask(EnqueueError, LookupError):
+    """A function or a name that is not registered as a task."""
+
+
+class TransactionUnusable(EnqueueError):
+    """The caller's transaction is aborted, read-only, or its connection is closed."""
+
+
+class ConfigError(PgQueueError, ValueError):
+    """A setting that cannot work; the message names the setting, its value and the rule."""
+
+
+class ConnectionFailed(PgQueueError):
+    """The database does not answer; the message names the host, never the password."""
+
+
+class SchemaError(PgQueueError):
+    """The schema is missing, behind, or newer than this version supports."""
+
+
+class JobNotFound(PgQueueError, LookupError):
+    """No job has that id: it never existed, was rolled back, or was deleted."""
+
+
+class JobConflict(PgQueueError):
+    """The job's state, or another job that holds its key, forbids what was asked."""
+
+
+class LeaseLost(PgQueueError):
+    """Another worker holds this job now; what this attempt wrote is rolled back."""
+
+
+class EmbeddedError(PgQueueError):
+    """The embedded server cannot be started or stopped."""
+
+
+class ControlFlow(Exception):
+    """What a handler raises to say how its attempt ends."""
+
+
+class Retry(ControlFlow):
+    """Raised by a handler: this attempt failed, try again.
+
+    Args:
+        reason: kept with the attempt.
+        after: seconds, or a timedelta, until the next attempt; None takes the task's retry rule.
+    """
+
+    def __init__(self, reason: str = "", *, after: float | timedelta | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.after = after
+
+
+class Snooze(ControlFlow):
+    """Raised by a handler: not now; run again later, and no attempt is spent.
+
+    Args:
+        after: seconds, or a timedelta, until the job is due again.
+    """
+
+    def __init__(self, after: float | timedelta) -> None:
+        super().__init__(after)
+        self.after = after
+
+
+class Dead(ControlFlow):
+    """Raised by a handler: no retry can help; the job goes to the dead state now.
+
+    Args:
+        reason: kept with the attempt.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Cancel(ControlFlow):
+    """Raised by a handler: the job is no longer wanted; it becomes cancelled.
+
+    Args:
+        reason: kept with the attempt.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason

@@ -1,0 +1,88 @@
+"""The values that travel: a job to enqueue, a job that was claimed, and the states between.
+
+NewJob is what a producer hands over, ClaimedJob what a worker holds: a job that does not exist
+yet has no id, and a job that is held always has a lease.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime, timedelta
+
+State = Literal["ready", "blocked", "running", "succeeded", "dead", "cancelled", "expired"]
+
+STATES: Final[tuple[State, ...]] = (
+    "ready",
+    "blocked",
+    "running",
+    "succeeded",
+    "dead",
+    "cancelled",
+    "expired",
+)
+FINAL_STATES: Final[tuple[State, ...]] = ("succeeded", "dead", "cancelled", "expired")
+
+DEFAULT_QUEUE: Final = "default"
+DEFAULT_MAX_ATTEMPTS: Final = 8
+PRIORITY_MIN: Final = -100
+PRIORITY_MAX: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A job before it exists: the task's name, its arguments, and every option resolved.
+
+    Times are a `delay` (seconds or timedelta) or an aware `run_at`, never both. `key` makes the
+    job unique within `key_scope` (the task's name unless given) until the job is final, or for
+    `unique_for` seconds when that is given.
+    """
+
+    task: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+    queue: str = DEFAULT_QUEUE
+    priority: int = 0
+    delay: float | timedelta | None = None
+    run_at: datetime | None = None
+    expires_at: datetime | None = None
+    max_attempts: int = DEFAULT_MAX_ATTEMPTS
+    timeout: float | timedelta | None = None
+    key: str | None = None
+    key_scope: str | None = None
+    unique_for: float | timedelta | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """What enqueue answers for one job.
+
+    `created` is False when a job with the same key existed; `id` is then that job's.
+    """
+
+    id: int
+    created: bool
+
+
+@dataclass(slots=True)
+class ClaimedJob:
+    """A job that this worker holds under a lease. Arguments are still JSON text."""
+
+    id: int
+    lease: int
+    queue: str
+    task: str
+    version: int
+    priority: int
+    attempt: int
+    max_attempts: int
+    timeout: float | None
+    crash_count: int
+    suspect: bool
+    expired: bool
+    args: str
+    meta: str

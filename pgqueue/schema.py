@@ -1,0 +1,227 @@
+"""The tables, as SQLAlchemy Core, and the DDL that SQLAlchemy cannot say.
+
+The migrations build the same; a test compares the two catalogs. Readers use these tables for
+queries; the fixed statements of the hot path are files under sql/, run by store.py alone.
+
+Column order in `jobs`: PostgreSQL logs only the changed span of a row whose new version stays on
+its page, so what claim and finish change stands together, after the fixed and before the long.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    Identity,
+    Index,
+    Integer,
+    Interval,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+SCHEMA: Final = "pgqueue"
+
+metadata = MetaData(schema=SCHEMA)
+
+# Names are compared as bytes: faster than the database's collation, and the same everywhere.
+_NAME: Final = Text(collation="C")
+_TIME: Final = DateTime(timezone=True)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", BigInteger, Identity(always=True)),
+    Column("created_at", _TIME, nullable=False, server_default=text("clock_timestamp()")),
+    Column("run_at", _TIME, nullable=False, server_default=text("clock_timestamp()")),
+    Column("expires_at", _TIME),
+    Column("cancel_requested_at", _TIME),
+    Column("timeout", Double),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    Column("priority", SmallInteger, nullable=False, server_default=text("0")),
+    Column("max_attempts", SmallInteger, nullable=False, server_default=text("8")),
+    Column("crash_count", SmallInteger, nullable=False, server_default=text("0")),
+    Column("suspect", Boolean, nullable=False, server_default=text("false")),
+    Column("lease", BigInteger, nullable=False, server_default=text("0")),
+    Column("worker_id", BigInteger),
+    Column("started_at", _TIME),
+    Column("finished_at", _TIME),
+    Column("attempt", SmallInteger, nullable=False, server_default=text("0")),
+    Column("state", _NAME, nullable=False, server_default=text("'ready'")),
+    Column("result", JSONB),
+    Column("queue", _NAME, nullable=False, server_default=text("'default'")),
+    Column("task", _NAME, nullable=False),
+    Column("key", Text),
+    Column("key_scope", Text),
+    Column("args", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("meta", JSONB, nullable=False, server_default=text("'{}'")),
+    PrimaryKeyConstraint("id", name="jobs_pkey"),
+    CheckConstraint(
+        "state in ('ready', 'blocked', 'running', 'succeeded', 'dead', 'cancelled', 'expired')",
+        name="jobs_state_known",
+    ),
+    CheckConstraint("state <> 'running' or worker_id is not null", name="jobs_running_has_worker"),
+    CheckConstraint("priority between -100 and 100", name="jobs_priority_in_range"),
+    CheckConstraint("max_attempts between 1 and 10000", name="jobs_max_attempts_in_range"),
+    CheckConstraint("timeout > 0 and timeout <= 31536000", name="jobs_timeout_in_range"),
+    CheckConstraint("octet_length(queue) between 1 and 50", name="jobs_queue_length"),
+    CheckConstraint("octet_length(task) between 1 and 128", name="jobs_task_length"),
+    CheckConstraint("octet_length(key) between 1 and 512", name="jobs_key_length"),
+    # A time that psycopg cannot load would stop every claim that meets it.
+    CheckConstraint(
+        "run_at between '2000-01-01 00:00:00+00' and '9000-01-01 00:00:00+00'",
+        name="jobs_run_at_in_range",
+    ),
+    CheckConstraint(
+        "expires_at between '2000-01-01 00:00:00+00' and '9000-01-01 00:00:00+00'",
+        name="jobs_expires_at_in_range",
+    ),
+)
+
+# The claim's index serves delayed and retrying jobs too: no staging pass, no leader.
+Index(
+    "jobs_claim",
+    jobs.c.queue,
+    jobs.c.priority.desc(),
+    jobs.c.run_at,
+    jobs.c.id,
+    postgresql_where=text("state = 'ready'"),
+)
+Index("jobs_running", jobs.c.worker_id, postgresql_where=text("state = 'running'"))
+Index(
+    "jobs_ended_badly",
+    jobs.c.id,
+    postgresql_where=text("state in ('dead', 'cancelled', 'expired')"),
+)
+Index(
+    "jobs_expiring",
+    jobs.c.expires_at,
+    postgresql_where=text("state = 'ready' and expires_at is not null"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("job_id", BigInteger, nullable=False),
+    Column("lease", BigInteger, nullable=False),
+    Column("attempt", SmallInteger, nullable=False),
+    Column("outcome", _NAME, nullable=False),
+    Column("worker_id", BigInteger),
+    Column("worker", Text),
+    Column("started_at", _TIME),
+    Column("finished_at", _TIME, nullable=False, server_default=text("clock_timestamp()")),
+    Column("error_type", Text),
+    Column("message", Text),
+    Column("traceback", Text),
+    PrimaryKeyConstraint("job_id", "lease", name="attempts_pkey"),
+    CheckConstraint(
+        "outcome in ('retried', 'dead', 'cancelled', 'expired', 'rescued')",
+        name="attempts_outcome_known",
+    ),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", BigInteger, Identity(always=True)),
+    Column("name", Text, nullable=False),
+    Column("hostname", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("queues", ARRAY(Text), nullable=False),
+    Column("concurrency", Integer, nullable=False),
+    Column("threads", Integer, nullable=False),
+    Column("started_at", _TIME, nullable=False, server_default=text("clock_timestamp()")),
+    Column("heartbeat_at", _TIME, nullable=False, server_default=text("clock_timestamp()")),
+    Column("ttl", Interval, nullable=False),
+    # The one suspect that this worker runs now: who to blame should it die.
+    Column("suspect_id", BigInteger),
+    PrimaryKeyConstraint("id", name="workers_pkey"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("scope", _NAME, nullable=False),
+    Column("key", _NAME, nullable=False),
+    Column("job_id", BigInteger, nullable=False),
+    # null: held until the job is final
+    Column("expires_at", _TIME),
+    PrimaryKeyConstraint("scope", "key", name="idempotency_keys_pkey"),
+    CheckConstraint("octet_length(scope) between 1 and 128", name="idempotency_keys_scope_length"),
+    CheckConstraint("octet_length(key) between 1 and 512", name="idempotency_keys_key_length"),
+)
+
+# Who sleeps and wants a NOTIFY: enqueue notifies only queues that stand here.
+sleepers = Table(
+    "sleepers",
+    metadata,
+    Column("queue", _NAME, nullable=False),
+    Column("worker_id", BigInteger, nullable=False),
+    PrimaryKeyConstraint("queue", "worker_id", name="sleepers_pkey"),
+)
+
+# The heads that the last probe found, for all workers to lower their floors to.
+lanes = Table(
+    "lanes",
+    metadata,
+    Column("queue", _NAME, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("head_at", _TIME, nullable=False),
+    Column("head_id", BigInteger, nullable=False),
+    PrimaryKeyConstraint("queue", "priority", name="lanes_pkey"),
+)
+
+# When a maintenance step ran last; its row lock keeps a second worker from running it too.
+steps = Table(
+    "steps",
+    metadata,
+    Column("name", _NAME, nullable=False),
+    Column("ran_at", _TIME, nullable=False, server_default=text("'2000-01-01 00:00:00+00'")),
+    PrimaryKeyConstraint("name", name="steps_pkey"),
+)
+
+FUNCTIONS: Final = ("check_job", "enqueue")
+"""Files of pgqueue/functions, in order of creation; each revokes EXECUTE from PUBLIC."""
+
+STORAGE: Final = {
+    # Both versions of a row that changes twice stay on its page: WAL for claim and finish of one
+    # job is 0.84 of what fillfactor 100 takes, and the heap ends smaller, not larger.
+    "jobs": "fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, "
+    "autovacuum_vacuum_threshold = 1000, autovacuum_analyze_scale_factor = 0.05, "
+    "autovacuum_vacuum_cost_delay = 1",
+    "workers": "fillfactor = 50",
+    "steps": "fillfactor = 50",
+    "lanes": "fillfactor = 50",
+}
+
+
+def function_sql(name: str) -> str:
+    """The definition of one of the schema's SQL functions."""
+    return resources.files("pgqueue").joinpath("functions", f"{name}.sql").read_text("utf-8")
+
+
+def create_all(connection: Connection) -> None:
+    """Build the schema from this module alone, for the test that compares it to the migrations."""
+    connection.exec_driver_sql(f"create schema {SCHEMA}")
+    metadata.create_all(connection, checkfirst=False)
+    for table, options in STORAGE.items():
+        connection.exec_driver_sql(f"alter table {SCHEMA}.{table} set ({options})")
+    for name in FUNCTIONS:
+        connection.exec_driver_sql(function_sql(name))
