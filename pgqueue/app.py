@@ -1,0 +1,219 @@
+"""The app: the application's handle, with its DSN, its settings and its registry of tasks."""
+
+from __future__ import annotations
+
+import os
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
+
+from pgqueue import handler
+from pgqueue.client import OwnConnections, Producer
+from pgqueue.config import Settings, resolve_dsn
+from pgqueue.errors import ConfigError, UnknownTask
+from pgqueue.options import chosen
+from pgqueue.tasks import BoundTask, ContextTask, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from types import TracebackType
+    from typing import Self, Unpack
+
+    from pgqueue.client import JobHandle
+    from pgqueue.context import JobContext
+    from pgqueue.job import NewJob
+    from pgqueue.options import JobOptions, TaskOptions
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Enqueuer:
+    """What an app, and an app bound to a connection, have in common: they enqueue."""
+
+    def __init__(self, app: PgQueue, producer: Producer, options: Mapping[str, Any]) -> None:
+        self._app, self._producer, self._options = app, producer, options
+
+    @overload
+    def enqueue(self, task: Task[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle: ...
+    @overload
+    def enqueue(
+        self,
+        task: Callable[Concatenate[JobContext, P], Any],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> JobHandle: ...
+    @overload
+    def enqueue(
+        self, task: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> JobHandle: ...
+    def enqueue(self, task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> JobHandle:
+        """Enqueue a call of a task, or of the function that was registered as one.
+
+        Raises:
+            UnknownTask: it is not registered with this app.
+            As `BoundTask.enqueue`.
+        """
+        return self._bound(task).enqueue(*args, **kwargs)
+
+    @overload
+    async def aenqueue(
+        self, task: Task[P, Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> JobHandle: ...
+    @overload
+    async def aenqueue(
+        self,
+        task: Callable[Concatenate[JobContext, P], Any],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> JobHandle: ...
+    @overload
+    async def aenqueue(
+        self, task: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> JobHandle: ...
+    async def aenqueue(self, task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> JobHandle:
+        """As `enqueue`, on an async connection; without a connection, in a thread."""
+        return await self._bound(task).aenqueue(*args, **kwargs)
+
+    def enqueue_many(self, jobs: Iterable[NewJob]) -> list[JobHandle]:
+        """Enqueue any number of jobs in one transaction; `task.job(...)` makes them.
+
+        The handles are in the order of the jobs. The iterable is read in chunks of at most 10,000
+        jobs or 16 MiB, each one statement, so a generator of a million jobs stays small.
+        """
+        self._refuse_options()
+        return self._producer.many(jobs)
+
+    async def aenqueue_many(self, jobs: Iterable[NewJob]) -> list[JobHandle]:
+        """As `enqueue_many`, on an async connection; without a connection, in a thread."""
+        self._refuse_options()
+        return await self._producer.amany(jobs)
+
+    def _bound(self, task: Callable[..., Any]) -> BoundTask[..., Any]:
+        return BoundTask(self._app.find(task), self._producer, self._options)
+
+    def _refuse_options(self) -> None:
+        if self._options:
+            raise TypeError(
+                f"enqueue_many takes complete jobs, so using({', '.join(self._options)}) would be "
+                "lost: set options where the job is made, task.using(...).job(...)"
+            )
+
+
+class TaskDecorator(Protocol):
+    """What `@app.task(...)` is: it makes a function a task."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[JobContext, P], R], /
+    ) -> ContextTask[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+
+class PgQueue(Enqueuer):
+    """The application's handle on its jobs.
+
+    Making one touches no database: it can stand at a module's top level. The pool opens at the
+    first enqueue without a caller's connection, and again in each forked process.
+
+    Args:
+        dsn: as libpq reads it; by default PGQUEUE_DATABASE_URL, DATABASE_URL, or PG*.
+        settings: limits and defaults.
+    """
+
+    def __init__(self, dsn: str | None = None, *, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self._given_dsn = dsn
+        self._tasks: dict[str, Task[..., Any]] = {}
+        self._own = OwnConnections(lambda: self.dsn, self.settings)
+        super().__init__(self, self.producer(None), {})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def dsn(self) -> str:
+        """The DSN that this app uses; the empty string when libpq's PG* variables decide.
+
+        Raises:
+            ConfigError: nothing says where the database is.
+        """
+        return resolve_dsn(self._given_dsn, os.environ)
+
+    @property
+    def tasks(self) -> Mapping[str, Task[..., Any]]:
+        """The registered tasks by name."""
+        return MappingProxyType(self._tasks)
+
+    @overload
+    def task(self, function: Callable[Concatenate[JobContext, P], R], /) -> ContextTask[P, R]: ...
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def task(self, /, **options: Unpack[TaskOptions]) -> TaskDecorator: ...
+    def task(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+        """Make a function a task, as `@app.task` or `@app.task(queue="mail", ...)`.
+
+        Args:
+            function: plain or `async def`; a first parameter annotated JobContext gets the
+                context of the running job, and is not an argument of enqueue.
+            options: see TaskOptions.
+
+        Raises:
+            ConfigError: the function cannot be a task, or its name is taken.
+            InvalidJob: an option is out of range.
+        """
+        if function is None:
+            return lambda function: self._register(function, options)
+        return self._register(function, options)
+
+    def using(self, connection: Any = None, **options: Unpack[JobOptions]) -> Enqueuer:
+        """This app with a transaction, and options for each job; see `Task.using`."""
+        return Enqueuer(self, self.producer(connection), chosen(options))
+
+    def producer(self, connection: Any) -> Producer:
+        """What brings this app's jobs to the database, in the connection's transaction."""
+        return Producer(self._own, self.settings.max_payload, connection)
+
+    def find(self, function: Callable[..., Any]) -> Task[..., Any]:
+        """The task that a function was registered as.
+
+        Raises:
+            UnknownTask: it is not registered with this app.
+        """
+        for task in self._tasks.values():
+            if function is task or function is task.function:
+                return task
+        raise UnknownTask(
+            f"{handler.describe(function)} is not a task of this app: put @app.task above it, "
+            "or enqueue what app.task(function) returns"
+        )
+
+    def close(self) -> None:
+        """Close the connections of this process; a later enqueue opens new ones."""
+        self._own.close()
+
+    def _register(self, function: Callable[..., Any], options: Any) -> Task[..., Any]:
+        if isinstance(function, Task):
+            raise ConfigError(f"{function!r} is a task already")
+        signature = handler.handler_signature(function)
+        kind = ContextTask if handler.wants_context(function, signature) else Task
+        task: Task[..., Any] = kind(self, function, **options)
+        taken = self._tasks.get(task.name)
+        if taken is not None:
+            raise ConfigError(
+                f"the task name {task.name!r} is taken by {handler.describe(taken.function)}; "
+                f"{handler.describe(function)} needs another: @app.task(name=...)"
+            )
+        self._tasks[task.name] = task
+        return task

@@ -1,0 +1,85 @@
+"""The options of a task and of one enqueue, named and typed once for every call that takes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypedDict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime, timedelta
+
+    from pgqueue.retry import RetryRule
+
+
+class TaskOptions(TypedDict, total=False):
+    """What `@app.task` takes.
+
+    Attributes:
+        name: stored in every job; by default `module.qualname`. Renaming the function is then
+            renaming the task: jobs under the old name wait for a worker that knows it.
+        queue: where its jobs go.
+        priority: -100 to 100, larger first.
+        max_attempts: failures until a job is dead, 1 to 10000.
+        timeout: seconds for one attempt, or a timedelta; None for no limit.
+        retry: how long to wait after a failure.
+        dead_on: exceptions after which no retry can help.
+        transactional: the handler's writes on `context.connection` and the job's finish are one
+            commit.
+        version: of the arguments; kept with the job.
+    """
+
+    name: str | None
+    queue: str
+    priority: int
+    max_attempts: int
+    timeout: float | timedelta | None
+    retry: RetryRule
+    dead_on: tuple[type[BaseException], ...]
+    transactional: bool
+    version: int
+
+
+class JobOptions(TypedDict, total=False):
+    """What `using` takes: options of the jobs of this call. None is the task's own default.
+
+    Attributes:
+        queue: as of the task.
+        priority: as of the task.
+        delay: seconds, or a timedelta, until the job is due; not together with `run_at`.
+        run_at: when the job is due, with a time zone.
+        expires_at: the job is not started after this time.
+        max_attempts: as of the task.
+        timeout: as of the task; None here means no limit, whatever the task says.
+        key: the job is unique by this key until it is final; a second enqueue returns the first.
+        key_scope: where the key is unique; by default among jobs of the task.
+        unique_for: seconds, or a timedelta: the key holds for this window, whatever becomes of
+            the job.
+        meta: a JSON object that handlers see in their context, for tracing and the like.
+    """
+
+    queue: str | None
+    priority: int | None
+    delay: float | timedelta | None
+    run_at: datetime | None
+    expires_at: datetime | None
+    max_attempts: int | None
+    timeout: float | timedelta | None
+    key: str | None
+    key_scope: str | None
+    unique_for: float | timedelta | None
+    meta: Mapping[str, Any] | None
+
+
+def chosen(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were set.
+
+    Raises:
+        TypeError: an option that does not exist.
+    """
+    unknown = sorted(options.keys() - JobOptions.__optional_keys__)
+    if unknown:
+        known = ", ".join(sorted(JobOptions.__optional_keys__))
+        raise TypeError(f"using() has no option {unknown[0]!r}; it takes {known}")
+    return {
+        name: value for name, value in options.items() if value is not None or name == "timeout"
+    }
