@@ -20,7 +20,7 @@ from sqlalchemy import create_engine, text
 
 from pgqueue.embedded import EmbeddedServer, programs, wheel_bin_dir
 from pgqueue.errors import EmbeddedError
-from tests.servers import SETTINGS, chosen_bin_dir
+from tests.servers import SETTINGS, chosen_bin_dir, memory_folder
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ sys.stdin.read()
 @pytest.fixture
 def data() -> Iterator[Path]:
     """A data folder; not under pytest's own, which only its user may enter."""
-    with tempfile.TemporaryDirectory(prefix="pgqueue-data-") as folder:
+    with tempfile.TemporaryDirectory(prefix="pgqueue-data-", dir=memory_folder()) as folder:
         Path(folder).chmod(0o755)
         yield Path(folder) / "data"
 
@@ -229,6 +229,26 @@ def test_a_server_whose_starter_was_killed_is_taken_over(start: Start, data: Pat
     assert is_down(server)
 
 
+@pytest.mark.parametrize(
+    "point", ["password", "new-*/PG_VERSION", "postgres", "postgres/postmaster.pid"]
+)
+def test_a_start_that_was_killed_at_any_point_is_no_obstacle(
+    start: Start, data: Path, point: str
+) -> None:
+    with other_process(data) as starter:
+        wait_until(lambda: any(data.glob(point)), what=point)
+        starter.kill()
+    assert fetch(start(), "select 1") == 1
+
+
+def test_close_does_not_mind_that_the_folder_is_gone(start: Start, data: Path) -> None:
+    server = start()
+    server.stop()
+    data.rename(data.with_name("away"))
+    server.close()
+    data.with_name("away").rename(data)
+
+
 def test_a_process_that_ends_stops_its_server(data: Path) -> None:
     with other_process(data) as starter:
         said_pid(starter)
@@ -250,10 +270,11 @@ def test_two_starts_at_once_make_one_server(data: Path) -> None:
 
 def test_a_cluster_that_was_left_half_made_is_made_again(start: Start, data: Path) -> None:
     data.mkdir()
-    (data / "new").mkdir()
-    (data / "new" / "PG_VERSION").write_text("18")
+    (data / "new-1234").mkdir()
+    (data / "new-1234" / "PG_VERSION").write_text("18")
     (data / "password").touch()
     assert fetch(start(), "select 1") == 1
+    assert not (data / "new-1234").exists()
 
 
 def test_a_long_path_gets_a_short_folder_for_the_socket(start: Start, data: Path) -> None:

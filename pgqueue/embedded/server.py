@@ -52,6 +52,7 @@ _SIGNALS: dict[Mode, signal.Signals] = {
     "immediate": signal.SIGQUIT,
 }
 _PATIENCE = 120.0  # seconds for a start (it may have a crash to recover from) and for a stop
+_STATUS = 8  # the line of postmaster.pid that says how far the server is
 _left_running: list[subprocess.Popen[bytes]] = []  # kept, so that dropping them does not warn
 
 
@@ -127,6 +128,9 @@ class EmbeddedServer:
         """Leave the server; the last process to leave it stops it."""
         if self._use is None or self._user != os.getpid():
             return
+        if not self._data.exists():  # removed by hand: PostgreSQL sees that, and ends by itself
+            self._leave()
+            return
         with self._changing("stopped"):
             if self._leave():
                 self._end("fast")
@@ -163,6 +167,7 @@ class EmbeddedServer:
             yield
 
     def _join(self, *, tcp: bool) -> None:
+        _until(lambda: not _Postmaster.is_changing(self._cluster))  # its starter may be dead
         found = _Postmaster.answering(self._cluster)
         if found is None:
             self._start_new(tcp=tcp)
@@ -175,6 +180,8 @@ class EmbeddedServer:
         fcntl.flock(self._use, fcntl.LOCK_SH)
 
     def _start_new(self, *, tcp: bool) -> None:
+        for left in self._data.glob("new-*"):  # by a start that was killed
+            shutil.rmtree(left, ignore_errors=True)
         if not self._cluster.exists():
             self._make_cluster()
         fits = len(os.fsencode(self._data)) <= SOCKET_FOLDER_LIMIT
@@ -185,8 +192,7 @@ class EmbeddedServer:
 
     def _make_cluster(self) -> None:
         """Make it under another name, so that a half-made cluster is never taken for a whole."""
-        new, password = self._data / "new", self._data / "password"
-        shutil.rmtree(new, ignore_errors=True)
+        new, password = self._data / f"new-{secrets.token_hex(4)}", self._data / "password"
         self._account.write_secret(password, secrets.token_hex(16))
         options = ["--username=postgres", "--encoding=UTF8", "--locale=C", "--auth-local=trust"]
         options += ["--auth-host=scram-sha-256", f"--pwfile={password}"]
@@ -266,16 +272,28 @@ class _Postmaster:
     @classmethod
     def answering(cls, cluster: Path) -> _Postmaster | None:
         """The server of a cluster, if it is ready; a file that a crash left does not answer."""
-        try:
-            lines = (cluster / "postmaster.pid").read_text("utf-8").splitlines()
-            if len(lines) < 8 or lines[7].strip() != "ready":  # noqa: PLR2004 -- the status' line
-                return None
-            found = cls(int(lines[0]), int(lines[3]), lines[4], lines[5])
-            with socket.socket(socket.AF_UNIX) as probe:
-                probe.connect(f"{found.folder}/.s.PGSQL.{found.port}")
-        except OSError:
+        lines = _lines(cluster)
+        if len(lines) < _STATUS or lines[_STATUS - 1].strip() != "ready":
             return None
-        return found
+        found = cls(int(lines[0]), int(lines[3]), lines[4], lines[5])
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(f"{found.folder}/.s.PGSQL.{found.port}")
+            return found
+        return None
+
+    @staticmethod
+    def is_changing(cluster: Path) -> bool:
+        """True while a living server starts or stops."""
+        lines = _lines(cluster)
+        ready = len(lines) >= _STATUS and lines[_STATUS - 1].strip() == "ready"
+        return bool(lines) and not ready and not _gone(int(lines[0]), cluster)
+
+
+def _lines(cluster: Path) -> list[str]:
+    try:
+        return (cluster / "postmaster.pid").read_text("utf-8").splitlines()
+    except FileNotFoundError:
+        return []
 
 
 def _address(folder: Path, port: int, *, tcp: bool) -> dict[str, str]:
