@@ -1,0 +1,215 @@
+"""How a lease ends: the values that executors hand back, and the rule that picks one. Pure.
+
+The exchange writes them; nothing here touches a database or a clock.
+"""
+
+from __future__ import annotations
+
+import traceback as traceback_module
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, Literal
+
+from pgqueue.errors import Cancel, Dead, InvalidPayload, PgQueueError, Retry, Snooze
+from pgqueue.retry import clamp_delay
+
+if TYPE_CHECKING:
+    from pgqueue.job import ClaimedJob
+    from pgqueue.retry import RetryRule
+
+MAX_MESSAGE: Final = 10_000
+MAX_TRACEBACK: Final = 50_000
+
+Ending = Literal["retried", "dead", "cancelled", "expired", "interrupted"]
+
+
+@dataclass(slots=True)
+class Succeeded:
+    """The handler returned; `result` is JSON text, or None for no result."""
+
+    id: int
+    lease: int
+    result: str | None
+
+
+@dataclass(slots=True)
+class Unsuccessful:
+    """Every other end. `state` is what the job becomes, `ending` what the attempt is kept as.
+
+    `ending` None leaves no trace in `attempts`; `refund` 1 gives the attempt back.
+    """
+
+    id: int
+    lease: int
+    state: Literal["ready", "dead", "cancelled", "expired"]
+    delay: float = 0.0
+    refund: int = 0
+    ending: Ending | None = None
+    error_type: str | None = None
+    message: str | None = None
+    traceback: str | None = None
+
+
+@dataclass(slots=True)
+class Settled:
+    """A transactional handler committed its success itself; there is nothing left to write."""
+
+    id: int
+    lease: int
+
+
+@dataclass(slots=True)
+class Lost:
+    """A transactional handler found its lease ended by somebody else, and rolled back."""
+
+    id: int
+    lease: int
+
+
+@dataclass(slots=True)
+class Doubtful:
+    """The COMMIT of a transactional handler got no answer; the table knows.
+
+    `otherwise` is the outcome to record when the table says that nothing was committed.
+    """
+
+    id: int
+    lease: int
+    otherwise: Unsuccessful
+
+
+Outcome = Succeeded | Unsuccessful | Settled | Lost | Doubtful
+
+
+class JobTimeout(PgQueueError):
+    """The handler ran longer than the job's timeout. Recorded, never raised into a handler."""
+
+
+class AttemptCancelled(PgQueueError):
+    """The attempt ended because somebody asked for it. Recorded, never raised into a handler."""
+
+
+def release(job: ClaimedJob, *, delay: float = 0.0) -> Unsuccessful:
+    """The job goes back unstarted, at no cost, due again after `delay` seconds."""
+    return Unsuccessful(job.id, job.lease, "ready", delay=delay, refund=1)
+
+
+def expired(job: ClaimedJob) -> Unsuccessful:
+    """The job was claimed after its expires_at."""
+    return Unsuccessful(job.id, job.lease, "expired", refund=1, ending="expired")
+
+
+def interrupted(job: ClaimedJob, reason: str) -> Unsuccessful:
+    """The attempt was cut through no fault of the job: due now, the attempt given back."""
+    return Unsuccessful(
+        job.id, job.lease, "ready", refund=1, ending="interrupted", message=clean(reason)
+    )
+
+
+def cancelled(job: ClaimedJob, reason: str) -> Unsuccessful:
+    """The job is no longer wanted."""
+    return Unsuccessful(
+        job.id,
+        job.lease,
+        "cancelled",
+        ending="cancelled",
+        error_type=AttemptCancelled.__name__,
+        message=clean(reason),
+    )
+
+
+def decide(
+    error: BaseException,
+    job: ClaimedJob,
+    retry: RetryRule,
+    dead_on: tuple[type[BaseException], ...] = (),
+) -> Unsuccessful:
+    """What becomes of a job whose handler raised `error`.
+
+    Args:
+        error: what the handler raised, or JobTimeout.
+        job: the attempt's job.
+        retry: seconds to wait, by attempt; an error of its own makes the job dead, with both told.
+        dead_on: exceptions that are never retried.
+    """
+    if isinstance(error, Snooze):
+        return _snoozed(error, job)
+    if isinstance(error, Cancel):
+        return cancelled(job, error.reason or "the handler cancelled it")
+    final = isinstance(error, (Dead, InvalidPayload, *dead_on))
+    if final or job.attempt >= job.max_attempts:
+        return _failed(error, job, "dead")
+    return _retried(error, job, retry)
+
+
+def _snoozed(error: Snooze, job: ClaimedJob) -> Unsuccessful:
+    try:
+        delay = clamp_delay(_seconds(error.after))
+    except (TypeError, ValueError) as bad:
+        return _failed(bad, job, "dead")
+    return Unsuccessful(job.id, job.lease, "ready", delay=delay, refund=1)
+
+
+def _retried(error: BaseException, job: ClaimedJob, retry: RetryRule) -> Unsuccessful:
+    try:
+        own = error.after if isinstance(error, Retry) else None
+        delay = retry(job.attempt) if own is None else _seconds(own)
+        delay = clamp_delay(float(delay))
+    except Exception as bad:  # noqa: BLE001 - a retry rule is the user's code
+        bad.add_note(f"raised by the retry rule, after {type(error).__name__}: {error}")
+        return _failed(bad, job, "dead")
+    outcome = _failed(error, job, "ready")
+    outcome.delay = delay
+    return outcome
+
+
+def _failed(error: BaseException, job: ClaimedJob, state: Literal["ready", "dead"]) -> Unsuccessful:
+    return Unsuccessful(
+        job.id,
+        job.lease,
+        state,
+        ending="retried" if state == "ready" else "dead",
+        error_type=clean(_type_name(error)),
+        message=clean(_message(error)),
+        traceback=clean(_traceback(error), limit=MAX_TRACEBACK),
+    )
+
+
+def _seconds(value: float | timedelta) -> float:
+    return value.total_seconds() if isinstance(value, timedelta) else float(value)
+
+
+def _type_name(error: BaseException) -> str:
+    kind = type(error)
+    plain = kind.__module__ in {"builtins", "pgqueue.errors", "pgqueue.outcome"}
+    return kind.__qualname__ if plain else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as bad:  # noqa: BLE001 - __str__ is the user's code
+        return f"<no message: str() of the error raised {type(bad).__name__}>"
+
+
+def _traceback(error: BaseException) -> str | None:
+    # A word of control flow says what it means; where it was raised adds nothing.
+    if isinstance(error, (Retry, Dead, JobTimeout)):
+        return None
+    try:
+        own = error.__traceback__.tb_next if error.__traceback__ else None
+        lines = traceback_module.format_exception(type(error), error, own or error.__traceback__)
+        return "".join(lines)
+    except Exception as bad:  # noqa: BLE001 - formatting calls the user's __str__ and __repr__
+        return f"<no traceback: formatting it raised {type(bad).__name__}>"
+
+
+def clean(text: str | None, *, limit: int = MAX_MESSAGE) -> str | None:
+    """Text as PostgreSQL can hold it: no NUL, no lone surrogate, and its middle cut when long."""
+    if text is None:
+        return None
+    text = text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half} characters cut ...\n{text[-half:]}"

@@ -1,0 +1,13 @@
+-- Declares a worker dead, for good: it can claim nothing more, and its next heartbeat finds no row.
+-- By: the supervisor that saw it die (`seen`), or the rescue step, which is answered only when the
+-- heartbeat is still too old. Locks: the worker's row, which orders this against its heartbeat.
+with buried as (
+    delete from pgqueue.workers
+    where id = %(worker_id)s
+        and (%(seen)s or heartbeat_at < clock_timestamp() - ttl)
+    returning id, name, suspect_id
+),
+silenced as (
+    delete from pgqueue.sleepers where worker_id in (select id from buried)
+)
+select name, suspect_id from buried

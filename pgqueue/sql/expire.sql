@@ -1,0 +1,15 @@
+-- Ends jobs that nobody started in time.
+-- By: one worker for all. Locks: the jobs, by id, skipping locked ones; bounded.
+with picked as materialized (
+    select job.id
+    from pgqueue.jobs as job
+    where job.state = 'ready' and job.expires_at is not null
+        and job.expires_at <= (select clock_timestamp())
+    order by job.id
+    limit 1000
+    for no key update skip locked
+)
+update pgqueue.jobs as job
+set state = 'expired', lease = job.lease + 1, finished_at = clock_timestamp()
+where job.id = any (array(select id from picked))
+returning job.id

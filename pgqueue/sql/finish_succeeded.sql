@@ -1,0 +1,25 @@
+-- Records the success of jobs, each under its lease and nothing else.
+-- By: a worker's exchange. Locks: the jobs, in the order given (by id), skipping locked ones:
+-- those come again with the next exchange. Returns what was recorded; a job that is missing in
+-- the answer is locked by somebody, or its lease was lost.
+-- `results` is one JSON object by job id, or null when no job has a result.
+with outcome as materialized (
+    select * from unnest(%(ids)s::bigint[], %(leases)s::bigint[]) as outcome (id, lease)
+),
+held as materialized (
+    select job.id
+    from outcome
+    cross join lateral (
+        select job.id
+        from pgqueue.jobs as job
+        where job.id = outcome.id and job.lease = outcome.lease
+        for no key update skip locked
+    ) as job
+)
+update pgqueue.jobs as job
+set state = 'succeeded',
+    lease = job.lease + 1,
+    finished_at = clock_timestamp(),
+    result = %(results)s::jsonb -> job.id::text
+where job.id = any (array(select id from held))
+returning job.id

@@ -1,0 +1,10 @@
+-- Records the success of one job inside the handler's own transaction, under its lease.
+-- By: an executor, right before the COMMIT. Locks: the job. No row back: the lease was lost, and
+-- the transaction must roll back.
+update pgqueue.jobs as job
+set state = 'succeeded',
+    lease = job.lease + 1,
+    finished_at = clock_timestamp(),
+    result = %(result)s::jsonb
+where job.id = %(id)s and job.lease = %(lease)s
+returning job.id

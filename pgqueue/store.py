@@ -1,0 +1,190 @@
+"""The only module that runs the fixed statements of the hot path; each is a file under sql/.
+
+Every function takes a connection and plain values and gives plain values back. None of them
+decides anything, and none keeps state.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import psycopg
+
+from pgqueue.job import ClaimedJob
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from pgqueue.config import Settings
+    from pgqueue.connections import Connection
+    from pgqueue.outcome import Succeeded, Unsuccessful
+
+Verdict = Literal["mine", "recorded", "lost", "busy"]
+
+BATCH: Final = 500
+"""Jobs in one exchange: the plans are checked up to here, and more gained nothing measurable."""
+
+# The server could not be reached, ended the connection, or is not the primary any more.
+GONE: Final = (psycopg.OperationalError, psycopg.InterfaceError)
+
+
+@cache
+def statement(name: str) -> bytes:
+    """The statement in sql/NAME.sql, without its comments."""
+    text = resources.files("pgqueue").joinpath("sql", f"{name}.sql").read_text("utf-8")
+    lines = (line for line in text.splitlines() if not line.lstrip().startswith("--"))
+    return "\n".join(lines).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class LaneClaim:
+    """One lane of a claim: where to look, from which floor on, and how much to take at most.
+
+    Attributes:
+        floor: (run_at, id) last claimed; None looks from the beginning.
+    """
+
+    queue: str
+    priority: int
+    floor: tuple[datetime, int] | None
+    cap: int
+
+
+@dataclass(slots=True)
+class ExchangeReply:
+    """What one exchange brought: ids whose outcome is recorded, and jobs with their run_at."""
+
+    recorded: list[int]
+    claimed: list[tuple[ClaimedJob, datetime]]
+
+
+def exchange(
+    connection: Connection,
+    settings: Settings,
+    *,
+    worker_id: int,
+    worker: str,
+    succeeded: Sequence[Succeeded],
+    unsuccessful: Sequence[Unsuccessful],
+    lanes: Sequence[LaneClaim],
+    room: int,
+    suspect_id: int | None = None,
+) -> ExchangeReply:
+    """Finish what came out and claim what there is room for: one round trip, one commit.
+
+    Args:
+        connection: in autocommit mode; between two syncs a pipeline is one transaction.
+        settings: gives the time limits.
+        worker_id: who claims.
+        worker: the worker's name, kept with unsuccessful attempts.
+        succeeded: outcomes, in any order; at most BATCH.
+        unsuccessful: outcomes, in any order; at most BATCH.
+        lanes: where to claim, best first.
+        room: how many jobs to claim at most; 0 claims nothing.
+        suspect_id: the suspect that this worker is about to start; None names none.
+
+    Raises:
+        psycopg.Error: nothing of it is recorded, or, when the connection broke, nobody knows.
+    """
+    finishes = []
+    claim = None
+    with connection.pipeline():
+        execute(connection, "limits", limits(settings))
+        if succeeded:
+            finishes.append(execute(connection, "finish_succeeded", _successes(succeeded)))
+        if unsuccessful:
+            values = {"outcomes": _documents(unsuccessful), "worker": worker}
+            finishes.append(execute(connection, "finish_unsuccessful", values))
+        if suspect_id is not None:
+            execute(connection, "name_suspect", {"worker_id": worker_id, "job_id": suspect_id})
+        if room > 0 and lanes:
+            claim = execute(connection, "claim", _claim(worker_id, lanes, room), binary=True)
+    recorded = [row[0] for cursor in finishes for row in cursor]
+    rows = claim.fetchall() if claim is not None else []
+    return ExchangeReply(recorded, [(ClaimedJob(*row[:-1]), row[-1]) for row in rows])
+
+
+def limits(settings: Settings) -> dict[str, str]:
+    """The parameters of limits.sql, in milliseconds as PostgreSQL reads them."""
+    return {
+        "statement_timeout": str(int(settings.statement_timeout * 1000)),
+        "lock_timeout": str(int(settings.lock_timeout * 1000)),
+    }
+
+
+def execute(
+    connection: Connection,
+    name: str,
+    values: Mapping[str, Any] | None = None,
+    *,
+    binary: bool = False,
+) -> psycopg.Cursor[Any]:
+    """Run sql/NAME.sql; prepared at once, unless the connection forbids it."""
+    prepare = connection.prepare_threshold is not None or None
+    cursor = psycopg.Cursor(connection)
+    return cursor.execute(statement(name), values or {}, prepare=prepare, binary=binary)
+
+
+def run(
+    connection: Connection, settings: Settings, name: str, values: Mapping[str, Any] | None = None
+) -> list[tuple[Any, ...]]:
+    """Run sql/NAME.sql in a transaction of its own, with time limits; the rows it returns."""
+    with connection.pipeline():
+        execute(connection, "limits", limits(settings))
+        cursor = execute(connection, name, values)
+    return cursor.fetchall() if cursor.description else []
+
+
+def settle(
+    connection: Connection, settings: Settings, keys: Sequence[tuple[int, int]]
+) -> list[tuple[int, int, Verdict]]:
+    """What became of leases, given as (id, lease) by id: (id, lease, verdict)."""
+    values = {"ids": array(key[0] for key in keys), "leases": array(key[1] for key in keys)}
+    return run(connection, settings, "settle", values)
+
+
+def _claim(worker_id: int, lanes: Sequence[LaneClaim], room: int) -> dict[str, Any]:
+    return {
+        "worker_id": worker_id,
+        "room": room,
+        "queues": [lane.queue for lane in lanes],
+        "priorities": array(lane.priority for lane in lanes),
+        "floor_times": array(_time(lane.floor) for lane in lanes),
+        "floor_ids": array(lane.floor[1] if lane.floor else 0 for lane in lanes),
+        "caps": array(lane.cap for lane in lanes),
+    }
+
+
+def _time(floor: tuple[datetime, int] | None) -> str:
+    return f'"{floor[0].isoformat()}"' if floor else "-infinity"
+
+
+def array(items: Iterable[object]) -> str:
+    """A PostgreSQL array literal of numbers; three times as fast as adapting a list."""
+    return "{" + ",".join(map(str, items)) + "}"
+
+
+def _successes(outcomes: Sequence[Succeeded]) -> dict[str, str | None]:
+    ordered = sorted(outcomes, key=_id)
+    results = [f'"{done.id}":{done.result}' for done in ordered if done.result is not None]
+    return {
+        "ids": array(done.id for done in ordered),
+        "leases": array(done.lease for done in ordered),
+        "results": "{" + ",".join(results) + "}" if results else None,
+    }
+
+
+def _documents(outcomes: Sequence[Unsuccessful]) -> str:
+    documents = [asdict(outcome) for outcome in sorted(outcomes, key=_id)]
+    for document in documents:
+        document["outcome"] = document.pop("ending")
+    return json.dumps(documents)
+
+
+def _id(outcome: Succeeded | Unsuccessful) -> int:
+    return outcome.id

@@ -1,0 +1,1 @@
+"""What happened, as values, and the one place that words it for logs."""

@@ -1,0 +1,162 @@
+"""What happens in a worker, as plain values; whoever wants to know listens.
+
+A listener that raises is reported and harms nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+log: Final = logging.getLogger("pgqueue")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted:
+    """A worker is registered and looks for work."""
+
+    worker_id: int
+    name: str
+    queues: tuple[str, ...]
+    concurrency: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStopping:
+    """A worker claims nothing more; `running` handlers may still end."""
+
+    worker_id: int
+    running: int
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStopped:
+    """A worker is off the list; `cut` handlers were ended by force."""
+
+    worker_id: int
+    cut: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDied:
+    """The supervisor saw a worker's process end without being asked to."""
+
+    worker_id: int
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFenced:
+    """A worker found out that others take it for dead: it drops all and starts anew."""
+
+    worker_id: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobFailed:
+    """An attempt failed; the job is retried after `delay` seconds, or dead when that is None."""
+
+    job_id: int
+    task: str
+    attempt: int
+    error_type: str
+    message: str
+    delay: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseGone:
+    """An outcome was dropped: somebody else had ended the lease."""
+
+    job_id: int
+    lease: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskUnknown:
+    """Jobs of a task that this worker does not know were given back."""
+
+    task: str
+    count: int
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobsRescued:
+    """Jobs of a dead worker were taken from it; `dead` are those that killed too many processes."""
+
+    worker_id: int
+    name: str | None
+    count: int
+    dead: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JobsExpired:
+    """Jobs that nobody started in time were ended."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseLost:
+    """A part of the worker lost its connection, or a statement failed; it tries again."""
+
+    part: str
+    error: str
+    pause: float
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseBack:
+    """A part of the worker works with the database again."""
+
+    part: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailed:
+    """A maintenance step failed; it is tried again at its next turn."""
+
+    step: str
+    error: str
+
+
+Event = (
+    WorkerStarted
+    | WorkerStopping
+    | WorkerStopped
+    | WorkerDied
+    | WorkerFenced
+    | JobFailed
+    | LeaseGone
+    | TaskUnknown
+    | JobsRescued
+    | JobsExpired
+    | DatabaseLost
+    | DatabaseBack
+    | StepFailed
+)
+
+Listener = Callable[[Event], None]
+
+
+class Events:
+    """Passes events on to listeners. Safe from any thread."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = listeners
+
+    def __call__(self, event: Event) -> None:
+        """Tell every listener, each apart from the others."""
+        for listener in self._listeners:
+            try:
+                listener(event)
+            except Exception:
+                log.exception("a listener failed on %s", type(event).__name__)

@@ -1,0 +1,99 @@
+"""The one place that words log lines. Levels by who must act: nobody, somebody, somebody now."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Final, assert_never
+
+from pgqueue.telemetry import events
+
+if TYPE_CHECKING:
+    from pgqueue.telemetry.events import Event
+
+log: Final = logging.getLogger("pgqueue.worker")
+
+Line = tuple[int, str]
+
+
+def write(event: Event) -> None:
+    """Log one event."""
+    level, line = words(event)
+    log.log(level, line, extra={"event": type(event).__name__})
+
+
+def words(event: Event) -> Line:  # noqa: C901, PLR0911, PLR0912 - one case an event, flat
+    """The level and the line for an event."""
+    match event:
+        case events.WorkerStarted():
+            queues = ", ".join(event.queues)
+            return logging.INFO, (
+                f"worker {event.worker_id} ({event.name}) works {queues}: "
+                f"{event.concurrency} async, {event.threads} threads"
+            )
+        case events.WorkerStopping():
+            return logging.INFO, (
+                f"worker {event.worker_id} stops: claims nothing more, waits up to "
+                f"{event.timeout:g} s for {event.running} running"
+            )
+        case events.WorkerStopped():
+            cut = f", {event.cut} handlers cut and their jobs given back" if event.cut else ""
+            return logging.INFO, f"worker {event.worker_id} stopped{cut}"
+        case events.WorkerDied():
+            return logging.ERROR, f"worker {event.worker_id} ({event.name}) died: {event.reason}"
+        case events.WorkerFenced():
+            return logging.ERROR, (
+                f"worker {event.worker_id} drops its jobs and starts anew: {event.reason}"
+            )
+        case events.JobFailed():
+            return _failed(event)
+        case events.LeaseGone():
+            return logging.WARNING, (
+                f"job {event.job_id}: lease {event.lease} was ended by somebody else; "
+                "this outcome is dropped"
+            )
+        case events.TaskUnknown():
+            return logging.WARNING, (
+                f"task {event.task!r} is not known here: {event.count} jobs given back, due again "
+                f"in {event.delay:.0f} s; deploy its code, or work its queue elsewhere"
+            )
+        case events.JobsRescued():
+            return _rescued(event)
+        case events.JobsExpired():
+            return logging.INFO, f"{event.count} jobs expired before anybody started them"
+        case events.DatabaseLost():
+            return logging.WARNING, (
+                f"{event.part}: {event.error}; tries again in {event.pause:.1f} s"
+            )
+        case events.DatabaseBack():
+            return logging.INFO, f"{event.part}: the database answers again"
+        case events.StepFailed():
+            return logging.WARNING, f"{event.step}: {event.error}; tries again at its next turn"
+        case _:
+            assert_never(event)
+
+
+def _failed(event: events.JobFailed) -> Line:
+    what = f"job {event.job_id} ({event.task}), attempt {event.attempt}"
+    reason = f"{event.error_type}: {event.message}" if event.message else event.error_type
+    if event.delay is None:
+        return logging.ERROR, f"{what} is dead: {reason}"
+    return logging.WARNING, f"{what} failed, retried in {event.delay:.1f} s: {reason}"
+
+
+def _rescued(event: events.JobsRescued) -> Line:
+    name = f" ({event.name})" if event.name else ""
+    line = f"{event.count} jobs rescued from worker {event.worker_id}{name}"
+    if event.dead:
+        return logging.ERROR, f"{line}; dead, for they killed too many: {list(event.dead)}"
+    return logging.WARNING, line
+
+
+def to_stderr(level: int = logging.INFO) -> None:
+    """Send pgqueue's log, and everything else's warnings, to standard error."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.WARNING,
+        format="%(asctime)s %(levelname)-7s %(message)s",
+    )
+    logging.getLogger("pgqueue").setLevel(level)

@@ -1,0 +1,1 @@
+"""A worker: claims jobs, runs their handlers, records how they end."""

@@ -1,0 +1,74 @@
+"""Memory that a worker shares with its supervisor: what had started, should the worker die.
+
+A file without a name, mapped by both. The worker writes the ids of the jobs whose handlers run;
+the supervisor reads them when the process is gone, and writes when the last heartbeat was
+confirmed. Each field is one aligned 64-bit word with one writer.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from typing import Final
+
+READY: Final = 0
+PROGRESS: Final = 1
+WORKER: Final = 2
+BEAT: Final = 3
+BURIED: Final = 4
+SLOTS: Final = 8
+"""Words before the slots."""
+
+_WORD: Final = 8
+
+
+class Board:
+    """One worker's page.
+
+    Args:
+        slots: how many handlers can run at the same time.
+        fd: an open file of the right size; None makes one.
+    """
+
+    def __init__(self, slots: int, fd: int | None = None) -> None:
+        size = (SLOTS + slots) * _WORD
+        self.fd = _nameless_file(size) if fd is None else fd
+        self._memory = mmap.mmap(self.fd, size)
+        self._words = memoryview(self._memory).cast("q")
+        self._free = list(range(SLOTS, SLOTS + slots))
+
+    def started(self, job_id: int) -> int:
+        """Note that a job's handler starts; the slot to give back when it ends."""
+        slot = self._free.pop()
+        self._words[slot] = job_id
+        return slot
+
+    def ended(self, slot: int) -> None:
+        """Note that the handler in this slot is done."""
+        self._words[slot] = 0
+        self._free.append(slot)
+
+    def running(self) -> list[int]:
+        """The ids of jobs whose handlers run, or ran when the process died."""
+        return sorted(word for word in self._words[SLOTS:] if word)
+
+    def get(self, field: int) -> int:
+        """One of the fields above."""
+        return self._words[field]
+
+    def put(self, field: int, value: int) -> None:
+        """Write one of the fields above; each has one writer."""
+        self._words[field] = value
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._words.release()
+        self._memory.close()
+        os.close(self.fd)
+
+
+def _nameless_file(size: int) -> int:
+    with tempfile.TemporaryFile(prefix="pgqueue-board-") as file:
+        file.truncate(size)
+        return os.dup(file.fileno())

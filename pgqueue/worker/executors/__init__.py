@@ -1,0 +1,1 @@
+"""Ways to run a handler; each is told what to run and puts outcomes into the outbox."""

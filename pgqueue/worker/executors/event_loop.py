@@ -1,0 +1,171 @@
+"""Runs `async def` handlers: an event loop on a thread of its own, one asyncio task an attempt.
+
+Hand-over is per batch both ways. A task an attempt, and not one for many: its context variables,
+its cancellation and its identity are then its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, cast
+
+from pgqueue.context import enter_job
+from pgqueue.worker import execution
+from pgqueue.worker.executors.backlog import Backlog
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+
+    from pgqueue.config import Settings
+    from pgqueue.outcome import Outcome
+    from pgqueue.worker.board import Board
+    from pgqueue.worker.parts import Attempt, Outbox, Why
+    from pgqueue.worker.transactions import AsyncTransactions
+
+
+class EventLoopExecutor:
+    """See `Executor`.
+
+    Args:
+        slots: handlers at the same time.
+        outbox: takes the outcomes.
+        board: learns which handlers run.
+        settings: gives the limit of results.
+        transactions: opens the connections of transactional tasks.
+    """
+
+    name = "async"
+
+    def __init__(
+        self,
+        slots: int,
+        outbox: Outbox,
+        board: Board,
+        settings: Settings,
+        transactions: AsyncTransactions,
+    ) -> None:
+        self._slots, self._outbox, self._board = slots, outbox, board
+        self._settings, self._transactions = settings, transactions
+        self._waiting: deque[tuple[float, Attempt]] = deque()
+        self._tasks: dict[Attempt, asyncio.Task[None]] = {}
+        self._taken = self._ended = 0
+        self._backlog = Backlog()
+        self._pumping = False
+        self._closed = False
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="pgqueue-async", daemon=True)
+        self._thread.start()
+
+    def room(self) -> int:
+        in_hand = self._taken - self._ended
+        backlog = self._backlog.size(self._ended, in_hand, time.monotonic())
+        return self._slots + backlog - in_hand
+
+    def in_hand(self) -> int:
+        return self._taken - self._ended
+
+    def start(self, attempts: Sequence[Attempt]) -> None:
+        now = time.monotonic()
+        self._taken += len(attempts)
+        self._waiting.extend((now, attempt) for attempt in attempts)
+        self._wake()
+
+    def cancel(self, attempt: Attempt, why: Why) -> None:
+        self._loop.call_soon_threadsafe(self._cancel, attempt, why)
+
+    def unstarted(self, older_than: float) -> list[Attempt]:
+        limit = time.monotonic() - older_than
+        back: list[Attempt] = []
+        # Both threads pop from the left and each pop is atomic: an attempt is taken once.
+        with contextlib.suppress(IndexError):
+            while self._waiting[0][0] <= limit:
+                back.append(self._waiting.popleft()[1])
+        self._taken -= len(back)
+        return back
+
+    def close(self) -> None:
+        self._closed = True
+        self._loop.call_soon_threadsafe(self._loop.create_task, self._shut())
+        self._thread.join(timeout=2.0)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+
+    async def _shut(self) -> None:
+        for task in list(self._tasks.values()):
+            task.cancel()
+        await asyncio.sleep(0)
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(self._transactions.aclose(), timeout=1.0)
+        self._loop.stop()
+
+    def _wake(self) -> None:
+        if not self._pumping:
+            self._pumping = True
+            self._loop.call_soon_threadsafe(self._pump)
+
+    def _pump(self) -> None:
+        """Fill the free slots; on the loop's thread."""
+        self._pumping = False
+        while len(self._tasks) < self._slots and not self._closed:
+            try:
+                _, attempt = self._waiting.popleft()
+            except IndexError:
+                return
+            attempt.started = True
+            attempt.slot = self._board.started(attempt.job.id)
+            self._tasks[attempt] = self._loop.create_task(self._attempt(attempt))
+
+    async def _attempt(self, attempt: Attempt) -> None:
+        """Run one attempt to its outcome; nothing that a handler does escapes from here."""
+        try:
+            outcome = await self._outcome(attempt)
+        except asyncio.CancelledError as error:
+            outcome = execution.cut(attempt) if attempt.why else execution.failed(attempt, error)
+        except BaseException as error:  # noqa: BLE001 - SystemExit of a handler is its own
+            outcome = execution.failed(attempt, error)
+        self._board.ended(attempt.slot)
+        del self._tasks[attempt]
+        self._ended += 1
+        self._outbox(outcome)
+        if self._waiting and not self._pumping:
+            self._pumping = True
+            self._loop.call_soon(self._pump)
+
+    async def _outcome(self, attempt: Attempt) -> Outcome:
+        args = execution.prepare(attempt)
+        context = attempt.context
+        assert context is not None  # noqa: S101 - prepare() made it
+        enter_job(context)
+        timer = None
+        if (timeout := attempt.job.timeout) is not None:
+            timer = self._loop.call_later(timeout, self._cancel, attempt, "timeout")
+        try:
+            if attempt.task.transactional:
+                return await self._transactions.run(attempt, args)
+            call = cast("Coroutine[Any, Any, Any]", attempt.task.call(context, args))
+            return execution.succeeded(attempt, await call, self._settings)
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _cancel(self, attempt: Attempt, why: Why) -> None:
+        attempt.why = why
+        if (task := self._tasks.get(attempt)) is not None:
+            if attempt.context is not None:
+                attempt.context.cancel_event.set()
+            task.cancel()
+            return
+        waiting = next((pair for pair in self._waiting if pair[1] is attempt), None)
+        with contextlib.suppress(ValueError):  # given back to the exchange meanwhile
+            self._waiting.remove(waiting or (0.0, attempt))
+            self._ended += 1
+            self._outbox(execution.cut(attempt))

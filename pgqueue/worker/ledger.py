@@ -1,0 +1,125 @@
+"""What a worker holds, and what it still owes the table. Pure.
+
+A job is held from its claim until its outcome is confirmed. An outcome is pending until the table
+confirmed it; one that was sent without a confirmation is in question, and the table is asked.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from pgqueue.outcome import Doubtful, Lost, Settled, Succeeded, Unsuccessful
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pgqueue.outcome import Outcome
+    from pgqueue.store import Verdict
+    from pgqueue.worker.parts import Attempt
+
+    Key = tuple[int, int]
+
+Pending = Succeeded | Unsuccessful
+
+ASK_AGAIN: Final = 0.25
+"""Seconds before the table is asked again about a row that somebody has locked."""
+
+
+class Ledger:
+    """The books of one worker, by (id, lease)."""
+
+    def __init__(self) -> None:
+        self.held: dict[Key, Attempt] = {}
+        self._pending: dict[Key, Pending] = {}
+        self._doubtful: dict[Key, Unsuccessful] = {}
+        self._questions: dict[Key, float] = {}
+        self.suspects: deque[Attempt] = deque()
+        self.suspect: Attempt | None = None
+
+    def hold(self, attempt: Attempt) -> None:
+        """Note a job that was claimed."""
+        self.held[attempt.key] = attempt
+
+    def owe(self, outcome: Outcome) -> bool:
+        """Take an outcome; False when it says that the lease was lost."""
+        key = (outcome.id, outcome.lease)
+        if isinstance(outcome, Doubtful):
+            self._doubtful[key] = outcome.otherwise
+            self._questions[key] = 0.0
+        elif isinstance(outcome, Settled | Lost):
+            self._drop(key)
+        else:
+            self._pending[key] = outcome
+        return not isinstance(outcome, Lost)
+
+    def batch(self, limit: int) -> list[Pending]:
+        """The outcomes to send next: all but those in question."""
+        if not self._questions:
+            return list(self._pending.values())[:limit]
+        free = (done for key, done in self._pending.items() if key not in self._questions)
+        return [done for done, _ in zip(free, range(limit), strict=False)]
+
+    def replace(self, old: Pending, new: Pending) -> None:
+        """Owe another outcome instead."""
+        self._pending[old.id, old.lease] = new
+
+    def confirmed(self, sent: Sequence[Pending], recorded: Iterable[int]) -> list[Attempt | None]:
+        """Strike what the table confirmed; the rest is in question.
+
+        Returns:
+            For each outcome that was sent: its attempt, or None when it is not confirmed or the
+            job was never known here.
+        """
+        ids = set(recorded)
+        attempts: list[Attempt | None] = []
+        for done in sent:
+            key = (done.id, done.lease)
+            if done.id in ids:
+                attempts.append(self._drop(key))
+            else:
+                self._questions[key] = 0.0
+                attempts.append(None)
+        return attempts
+
+    def questions(self, now: float, limit: int) -> list[Key]:
+        """What to ask the table now, by id."""
+        return sorted(key for key, at in self._questions.items() if at <= now)[:limit]
+
+    def answered(self, key: Key, verdict: Verdict, now: float) -> bool:
+        """Act on what the table said; False when the lease was lost under a held job."""
+        if verdict == "busy":
+            self._questions[key] = now + ASK_AGAIN
+            return True
+        self._questions.pop(key, None)
+        if verdict == "mine":
+            if (otherwise := self._doubtful.pop(key, None)) is not None:
+                self._pending[key] = otherwise
+            return True
+        return self._drop(key) is None or verdict == "recorded"
+
+    def next_question(self) -> float | None:
+        """When the next question is due; None when there is none."""
+        return min(self._questions.values(), default=None)
+
+    def unknown(self, key: Key) -> bool:
+        """Whether the table holds us to a lease that we know nothing of."""
+        return key not in self.held and key not in self._pending
+
+    def running(self) -> list[Attempt]:
+        """The attempts that have no outcome yet."""
+        owed = self._pending.keys() | self._doubtful.keys()
+        return [attempt for key, attempt in self.held.items() if key not in owed]
+
+    def quiet(self) -> bool:
+        """Whether nothing is held and nothing is owed."""
+        return not (self.held or self._pending)
+
+    def _drop(self, key: Key) -> Attempt | None:
+        self._pending.pop(key, None)
+        self._doubtful.pop(key, None)
+        self._questions.pop(key, None)
+        attempt = self.held.pop(key, None)
+        if attempt is not None and attempt is self.suspect:
+            self.suspect = None
+        return attempt

@@ -1,0 +1,79 @@
+"""A connection that a part keeps for itself: opened when needed, dropped when broken."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+
+from pgqueue import connections
+from pgqueue.errors import ConnectionFailed
+from pgqueue.telemetry import events
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgqueue.config import Settings
+    from pgqueue.connections import Connection
+    from pgqueue.telemetry.events import Events
+
+SHORT_PAUSE: Final = 0.1
+"""Seconds after the first failure; doubled up to LONG_PAUSE."""
+LONG_PAUSE: Final = 3.0
+
+
+class Link:
+    """One part's connection, and how it bears the loss of it.
+
+    Args:
+        part: the part's name, for messages.
+        dsn: the database.
+        settings: limits of time.
+        emit: takes events.
+    """
+
+    def __init__(self, part: str, dsn: str, settings: Settings, emit: Events) -> None:
+        self._part, self._dsn, self._settings, self._emit = part, dsn, settings, emit
+        self._connection: Connection | None = None
+        self._failures = 0
+        self.fresh = False
+
+    def connection(self) -> Connection:
+        """The connection; `fresh` says whether it was opened just now.
+
+        Raises:
+            ConnectionFailed: the database does not answer.
+        """
+        self.fresh = self._connection is None or self._connection.closed
+        if self._connection is None or self.fresh:
+            self._connection = connections.connect(self._dsn, self._settings, self._part)
+        return self._connection
+
+    def attempt(self, step: Callable[[Connection], float]) -> float:
+        """Run a step; when it fails on the database, say so and give the pause before the next."""
+        try:
+            pause = step(self.connection())
+        except (psycopg.Error, ConnectionFailed) as error:
+            return self.failed(error)
+        self.worked()
+        return pause
+
+    def worked(self) -> None:
+        """Note that the database answers."""
+        if self._failures:
+            self._failures = 0
+            self._emit(events.DatabaseBack(self._part))
+
+    def failed(self, error: Exception) -> float:
+        """Note a failure; the pause before the next try, in seconds."""
+        self._failures += 1
+        pause = min(SHORT_PAUSE * 2.0 ** min(self._failures - 1, 10), LONG_PAUSE)
+        pause *= random.uniform(0.7, 1.3)  # noqa: S311 - jitter
+        self._emit(events.DatabaseLost(self._part, " ".join(str(error).split()), pause))
+        return pause
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()

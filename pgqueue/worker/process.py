@@ -1,0 +1,123 @@
+"""The program that a supervisor starts: one worker in a process of its own.
+
+Run as `python -m pgqueue.worker.process`. The first line of standard input is the order, as JSON;
+when standard input ends, the supervisor is gone and so is this process, with all that it started.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pgqueue.config import Settings
+from pgqueue.discovery import load_app
+from pgqueue.errors import ConfigError, ConnectionFailed, PgQueueError, SchemaError
+from pgqueue.telemetry import wording
+from pgqueue.telemetry.events import Events
+from pgqueue.worker.board import Board
+from pgqueue.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+ORPHANED: Final = 70
+"""Exit code: the supervisor is gone."""
+PR_SET_PDEATHSIG: Final = 1
+
+EXIT_CODES: Final[dict[type[PgQueueError], int]] = {
+    ConfigError: 2,
+    ConnectionFailed: 3,
+    SchemaError: 4,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a supervisor tells a worker's process; it never stands on a command line."""
+
+    app: str
+    dsn: str
+    queues: list[str]
+    settings: dict[str, Any]
+    board: int
+    log_level: int
+    app_dir: str
+
+    def line(self) -> bytes:
+        """This order as the line to send."""
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        return json.dumps(fields).encode() + b"\n"
+
+
+def main() -> int:
+    """Run one worker; the exit code."""
+    _die_with_parent()
+    lifeline = _take_stdin()
+    order = Order(**json.loads(lifeline.readline()))
+    threading.Thread(target=_watch, args=(lifeline,), name="pgqueue-lifeline", daemon=True).start()
+    wording.to_stderr(order.log_level)
+    try:
+        return _work(order)
+    except PgQueueError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - this is a program
+        return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1)
+
+
+def _work(order: Order) -> int:
+    settings = Settings(**order.settings)
+    app, _ = load_app(order.app, cwd=Path(order.app_dir), environ=os.environ)
+    board = Board(settings.concurrency + settings.threads, order.board)
+    worker = Worker(
+        app,
+        dsn=order.dsn,
+        settings=settings,
+        queues=order.queues,
+        emit=Events(wording.write),
+        board=board,
+    )
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        worker.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return worker.run()
+
+
+def _take_stdin() -> Any:
+    """Standard input, for us alone: a handler that reads it gets an empty file."""
+    lifeline = os.fdopen(os.dup(0), "rb", buffering=0)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    return lifeline
+
+
+def _watch(lifeline: Any) -> None:
+    while lifeline.read(1):
+        pass
+    os._exit(ORPHANED)
+
+
+def _die_with_parent() -> None:
+    """Ask Linux for a SIGKILL when the supervisor is gone: it reaches us in a call into C too."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    code = main()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Handlers in threads cannot be ended, and must not keep the process alive: their jobs are
+    # given back already.
+    os._exit(code)

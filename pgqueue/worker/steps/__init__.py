@@ -1,0 +1,1 @@
+"""What keeps the tables in order besides the jobs: each is a step, called by the loop."""

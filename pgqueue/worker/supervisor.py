@@ -1,0 +1,308 @@
+"""The supervisor: starts workers, beats for them, restarts the dead and takes their jobs.
+
+`pgqueue worker` is always a supervisor with one worker or more: somebody must be left to say that
+a process died, and which handlers ran in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from subprocess import PIPE, Popen
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+
+from pgqueue.errors import ConnectionFailed
+from pgqueue.telemetry import events, wording
+from pgqueue.telemetry.events import Events
+from pgqueue.worker import board as words, loop
+from pgqueue.worker.board import Board
+from pgqueue.worker.heartbeat import Heartbeat
+from pgqueue.worker.link import Link
+from pgqueue.worker.process import Order
+from pgqueue.worker.steps.rescue import Rescue, bury
+from pgqueue.worker.steps.rota import Rota, Step
+from pgqueue.worker.worker import FENCED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+    from pgqueue.config import Settings
+    from pgqueue.connections import Connection
+
+FORCED: Final = 130
+"""Exit code after a second signal."""
+YOUNG: Final = 10.0
+"""Seconds: a worker that dies younger is restarted with a growing pause."""
+LONGEST_PAUSE: Final = 30.0
+STALLED: Final = 60.0
+"""Seconds without progress of a worker's engine after which it gets no more heartbeats."""
+TICK: Final = 0.05
+
+
+class Child:
+    """One worker's process, and what it shares with us."""
+
+    def __init__(self, order: Order, slots: int) -> None:
+        self.board = Board(slots)
+        self.born = time.monotonic()
+        self.progress, self.progress_at = -1, self.born
+        self.process = Popen(
+            [sys.executable, "-m", "pgqueue.worker.process"],
+            stdin=PIPE,
+            pass_fds=[self.board.fd],
+            start_new_session=True,
+        )
+        assert self.process.stdin is not None  # noqa: S101 - PIPE
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(dataclasses.replace(order, board=self.board.fd).line())
+            self.process.stdin.flush()
+
+    @property
+    def worker_id(self) -> int:
+        """The worker's row; 0 before it is registered and after it left."""
+        return self.board.get(words.WORKER)
+
+    def makes_progress(self, now: float) -> bool:
+        """Whether its engine has moved lately."""
+        if (progress := self.board.get(words.PROGRESS)) != self.progress:
+            self.progress, self.progress_at = progress, now
+        return now - self.progress_at < STALLED
+
+    def send(self, number: int) -> None:
+        """Send it a signal."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+    def kill_group(self) -> None:
+        """End what is left of its process group: processes that handlers started."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Give back what we shared."""
+        if self.process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
+        self.board.close()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Death:
+    """A worker whose process is gone: what the beat thread has to bury."""
+
+    worker_id: int
+    started: tuple[int, ...]
+    intended: bool
+
+
+class Supervisor:
+    """Runs workers until it is told to stop.
+
+    Args:
+        order: what each worker's process is told.
+        settings: limits and pauses.
+        processes: how many workers.
+        emit: takes events.
+    """
+
+    def __init__(self, order: Order, settings: Settings, processes: int, emit: Events) -> None:
+        self._order, self._settings = order, settings
+        self._processes, self._emit = processes, emit
+        self._children: list[Child] = []
+        self._start_at: list[float] = [0.0] * processes
+        self._young = 0
+        self._signals = 0
+        self._was_ready = False
+        self._code = 0
+        self._deaths: queue.SimpleQueue[Death] = queue.SimpleQueue()
+        self._unburied = 0
+        self._wake = loop.Wake()
+
+    def run(self) -> int:
+        """Start the workers and keep them running; the exit code."""
+        self._catch_signals()
+        rota = self._start_rota()
+        try:
+            while not self._finished():
+                self._start_missing()
+                self._reap()
+                time.sleep(TICK)
+        finally:
+            self._wait_for_burials()
+            rota.closed = True
+            self._wake()
+        return self._code
+
+    def _finished(self) -> bool:
+        return not self._children and (self._signals > 0 or not self._start_at)
+
+    # -- signals -----------------------------------------------------------------------------
+
+    def _catch_signals(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._on_signal)
+            signal.signal(signal.SIGINT, self._on_signal)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop the workers; called again, kill them."""
+        self._signals += 1
+        self._start_at = []
+        for child in self._children:
+            child.send(signal.SIGTERM if self._signals == 1 else signal.SIGKILL)
+
+    # -- children ----------------------------------------------------------------------------
+
+    def _start_missing(self) -> None:
+        now = time.monotonic()
+        for at in [at for at in self._start_at if at <= now]:
+            self._start_at.remove(at)
+            slots = self._settings.concurrency + self._settings.threads
+            self._children.append(Child(self._order, slots))
+
+    def _reap(self) -> None:
+        for child in list(self._children):
+            self._was_ready = self._was_ready or bool(child.board.get(words.READY))
+            code = child.process.poll()
+            if code is not None:
+                self._children.remove(child)
+                self._ended(child, code)
+
+    def _ended(self, child: Child, code: int) -> None:
+        child.kill_group()
+        worker_id, started = child.worker_id, tuple(child.board.running())
+        fenced, asked = code == FENCED, self._signals > 0
+        if worker_id:
+            self._unburied += 1
+            forced = self._signals > 1
+            self._deaths.put(Death(worker_id, started, intended=fenced or forced))
+            self._wake()
+            if not fenced and not asked:
+                name = f"process {child.process.pid}"
+                self._emit(events.WorkerDied(worker_id, name, _reason(code)))
+        child.close()
+        if asked:
+            self._code = FORCED if self._signals > 1 else max(self._code, 1 if code else 0)
+        elif not self._was_ready and code > 0:
+            # It cannot even start: the app does not import, the schema is behind.
+            self._code = code
+            self._signals = max(self._signals, 1)
+            self._start_at = []
+            for other in self._children:
+                other.send(signal.SIGTERM)
+        else:
+            self._start_at.append(time.monotonic() + self._restart_pause(child))
+
+    def _restart_pause(self, child: Child) -> float:
+        if time.monotonic() - child.born > YOUNG:
+            self._young = 0
+            return 0.0
+        self._young += 1
+        return 0.0 if self._young == 1 else min(2.0 ** (self._young - 2), LONGEST_PAUSE)
+
+    # -- heartbeats and burials, on a thread and a connection of their own ---------------------
+
+    def _start_rota(self) -> Rota:
+        link = Link("supervisor", self._order.dsn, self._settings, self._emit)
+        heartbeat = Heartbeat(self._settings, self._living, self._beaten, self._missing)
+        rescue = Rescue(self._settings, self._emit, heartbeat.trusted_since)
+        steps: dict[str, Step] = {"heartbeat": heartbeat, "rescue": rescue}
+        rota = Rota(link, steps, self._emit, urgent=self._bury)
+        loop.start("supervisor", rota.step, self._wake)
+        return rota
+
+    def _living(self) -> list[int]:
+        now = time.monotonic()
+        ids = (child.worker_id for child in list(self._children) if child.makes_progress(now))
+        return [id_ for id_ in ids if id_]
+
+    def _beaten(self, ids: Sequence[int], at: float) -> None:
+        for child in list(self._children):
+            if child.worker_id in ids:
+                child.board.put(words.BEAT, int(at * 1e9))
+
+    def _missing(self, ids: Sequence[int]) -> None:
+        for child in list(self._children):
+            if child.worker_id in ids:
+                child.board.put(words.BURIED, 1)
+
+    def _bury(self, connection: Connection) -> None:
+        while not self._deaths.empty():
+            death = self._deaths.get()
+            try:
+                bury(
+                    connection,
+                    self._settings,
+                    death.worker_id,
+                    self._emit,
+                    started=death.started,
+                    intended=death.intended,
+                )
+            except (psycopg.Error, ConnectionFailed):
+                self._deaths.put(death)
+                raise
+            self._unburied -= 1
+
+    def _wait_for_burials(self) -> None:
+        deadline = time.monotonic() + self._settings.statement_timeout
+        while self._unburied and time.monotonic() < deadline:
+            time.sleep(TICK)
+
+
+def _reason(code: int) -> str:
+    if code >= 0:
+        return f"it ended with exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"
+
+
+def run(
+    *,
+    app: str,
+    app_dir: str,
+    dsn: str,
+    queues: Sequence[str],
+    settings: Settings,
+    processes: int,
+    log_level: int = logging.INFO,
+) -> int:
+    """Run workers until a signal: what `pgqueue worker` does.
+
+    Args:
+        app: as `module:attribute`.
+        app_dir: the folder from which that module is imported.
+        dsn: as libpq reads it; the empty string takes the PG* variables.
+        queues: what to work.
+        settings: limits and pauses, with the command line's in them.
+        processes: how many workers.
+        log_level: of pgqueue's own log.
+
+    Returns:
+        0 stopped clean, 1 handlers were cut, 130 after a second signal; 2, 3, 4 when a worker could
+        not start because of the app, the connection, the schema.
+    """
+    wording.to_stderr(log_level)
+    order = Order(
+        app=app,
+        dsn=dsn,
+        queues=list(queues),
+        settings=dataclasses.asdict(settings),
+        board=-1,
+        log_level=log_level,
+        app_dir=app_dir,
+    )
+    return Supervisor(order, settings, processes, Events(wording.write)).run()

@@ -1,0 +1,298 @@
+"""One worker: its parts, put together, and the order in which it starts and stops."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+
+from pgqueue import listen, revision, store
+from pgqueue._version import __version__
+from pgqueue.errors import ConnectionFailed
+from pgqueue.telemetry import events
+from pgqueue.worker import board as words, loop
+from pgqueue.worker.board import Board
+from pgqueue.worker.exchange import Exchange
+from pgqueue.worker.executors.event_loop import EventLoopExecutor
+from pgqueue.worker.executors.threads import ThreadExecutor
+from pgqueue.worker.heartbeat import Heartbeat
+from pgqueue.worker.inbox import Inbox
+from pgqueue.worker.lanes import Lanes
+from pgqueue.worker.ledger import Ledger
+from pgqueue.worker.link import Link
+from pgqueue.worker.registry import Registry
+from pgqueue.worker.steps import expire, probe, rescue
+from pgqueue.worker.steps.rota import Rota, Step
+from pgqueue.worker.transactions import AsyncTransactions, Transactions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pgqueue.app import PgQueue
+    from pgqueue.config import Settings
+    from pgqueue.connections import Connection
+    from pgqueue.telemetry.events import Events
+    from pgqueue.worker.parts import Executor
+
+STOPPED: Final = 0
+CUT: Final = 1
+FENCED: Final = 75
+"""Exit codes: stopped clean; stopped, but handlers were cut; others take it for dead."""
+
+GRACE: Final = 1.0
+"""Seconds for handlers to end after they were asked to, and for the last exchange after that."""
+
+
+class Worker:
+    """Claims jobs of some queues and runs them until it is told to stop.
+
+    Args:
+        app: gives the tasks.
+        dsn: the database, as libpq reads it.
+        settings: limits and pauses.
+        queues: what to work, equal among each other.
+        emit: takes events.
+        board: memory shared with a supervisor, which then sends the heartbeats; None for a worker
+            inside another program, which beats from a thread of its own: a call that holds the
+            interpreter's lock for longer than the time-to-live then lets it look dead.
+    """
+
+    def __init__(
+        self,
+        app: PgQueue,
+        *,
+        dsn: str,
+        settings: Settings,
+        queues: Sequence[str],
+        emit: Events,
+        board: Board | None = None,
+    ) -> None:
+        self._app, self._dsn, self._settings = app, dsn, settings
+        self._queues, self._emit = tuple(queues), emit
+        self._alone = board is None
+        self._board = board or Board(settings.concurrency + settings.threads)
+        self._wake = loop.Wake()
+        self._inbox = Inbox(self._wake)
+        self._stop = False
+        self._stopping_since: float | None = None
+        self._cut: int | None = None
+        self._fenced = False
+        self.worker_id = 0
+
+    def run(self) -> int:
+        """Work until stopped; the exit code.
+
+        Raises:
+            SchemaError: the schema is not one that this version supports.
+            ConnectionFailed: the database does not answer at the start.
+        """
+        link = Link("worker", self._dsn, self._settings, self._emit)
+        self._register(link.connection())
+        executors = self._make_executors()
+        exchange = self._make_exchange(link, executors)
+        close = self._start_parts()
+        self._board.put(words.READY, 1)
+        try:
+            loop.run(lambda: self._step(exchange), self._wake)
+            return self._leave(link)
+        finally:
+            close()
+            for executor in executors.values():
+                executor.close()
+            exchange.close()
+
+    def stop(self) -> None:
+        """Claim nothing more, let handlers run until the shutdown timeout, then end.
+
+        Safe from any thread and from a signal handler.
+        """
+        self._stop = True
+        self._wake()
+
+    # -- starting ----------------------------------------------------------------------------
+
+    def _register(self, connection: Connection) -> None:
+        revision.check(connection)
+        settings = self._settings
+        store.run(connection, settings, "add_steps", {"names": [probe.NAME, expire.NAME]})
+        hostname = socket.gethostname()
+        name = f"{hostname}:{os.getpid()}"
+        values = {
+            "name": name,
+            "hostname": hostname,
+            "pid": os.getpid(),
+            "version": __version__,
+            "queues": list(self._queues),
+            "concurrency": settings.concurrency,
+            "threads": settings.threads,
+            "ttl": settings.ttl,
+        }
+        before = time.monotonic_ns()
+        [(self.worker_id,)] = store.run(connection, settings, "register_worker", values)
+        self._board.put(words.BEAT, before)
+        self._board.put(words.WORKER, self.worker_id)
+        self._name = name
+        limits = (settings.concurrency, settings.threads)
+        self._emit(events.WorkerStarted(self.worker_id, name, self._queues, *limits))
+
+    def _make_executors(self) -> dict[bool, Executor]:
+        settings, done = self._settings, self._inbox.done
+        kinds = {task.is_async for task in self._app.tasks.values()} or {False}
+        executors: dict[bool, Executor] = {}
+        if True in kinds:
+            async_ = AsyncTransactions(self._dsn, settings, settings.concurrency)
+            executors[True] = EventLoopExecutor(
+                settings.concurrency, done, self._board, settings, async_
+            )
+        if False in kinds:
+            sync = Transactions(self._dsn, settings, settings.threads)
+            executors[False] = ThreadExecutor(settings.threads, done, self._board, settings, sync)
+        return executors
+
+    def _make_exchange(self, link: Link, executors: dict[bool, Executor]) -> Exchange:
+        return Exchange(
+            link=link,
+            settings=self._settings,
+            worker_id=self.worker_id,
+            worker=self._name,
+            lanes=Lanes(self._queues),
+            registry=Registry(self._app.tasks),
+            executors=executors,
+            inbox=self._inbox,
+            ledger=Ledger(),
+            emit=self._emit,
+        )
+
+    def _start_parts(self) -> Callable[[], None]:
+        """Start the parts that have threads of their own; a call that ends them."""
+        rotas = [self._maintenance()]
+        if self._alone:
+            rotas.append(self._own_heartbeat())
+        wakes = [loop.Wake() for _ in rotas]
+        for rota, wake in zip(rotas, wakes, strict=True):
+            loop.start("maintenance", rota.step, wake)
+        listener = self._listener()
+
+        def close() -> None:
+            listener.close()
+            for rota, wake in zip(rotas, wakes, strict=True):
+                rota.closed = True
+                wake()
+
+        return close
+
+    def _maintenance(self) -> Rota:
+        link = Link("maintenance", self._dsn, self._settings, self._emit)
+        steps: dict[str, Step] = {
+            probe.NAME: probe.Probe(self._settings, self._queues, self._inbox.heads),
+            expire.NAME: expire.Expire(self._settings, self._emit),
+        }
+        return Rota(link, steps, self._emit)
+
+    def _own_heartbeat(self) -> Rota:
+        link = Link("heartbeat", self._dsn, self._settings, self._emit)
+        heartbeat = Heartbeat(
+            self._settings,
+            lambda: [self.worker_id],
+            lambda _, at: self._board.put(words.BEAT, int(at * 1e9)),
+            lambda _: self._board.put(words.BURIED, 1),
+        )
+        rescuer = rescue.Rescue(self._settings, self._emit, heartbeat.trusted_since)
+        steps: dict[str, Step] = {"heartbeat": heartbeat, "rescue": rescuer}
+        return Rota(link, steps, self._emit)
+
+    def _listener(self) -> listen.Listener:
+        channels = [listen.QUEUE_PREFIX + queue for queue in self._queues]
+        link = Link("listen", self._dsn, self._settings, self._emit)
+        listener = listen.Listener(
+            self._settings.listen_dsn or self._dsn,
+            self._settings,
+            [*channels, listen.WORKER_CHANNEL],
+            heard=self._heard,
+            connected=self._listening,
+            failed=link.failed,
+        )
+        if self._settings.listen:
+            loop.start("listen", listener.step, loop.Wake())
+        return listener
+
+    def _heard(self, channel: str, payload: str) -> None:
+        """A notification; anybody may send any, so nothing in it is trusted."""
+        if channel == listen.WORKER_CHANNEL:
+            if payload == str(self.worker_id):
+                self._inbox.check()
+            return
+        digits = payload.removeprefix("-")
+        priority = int(payload) if digits.isascii() and digits.isdigit() else 0
+        self._inbox.notified(channel.removeprefix(listen.QUEUE_PREFIX), priority)
+
+    def _listening(self, connected: bool) -> None:
+        self._inbox.listening = connected
+        if connected:
+            self._inbox.look()
+
+    # -- running and stopping ----------------------------------------------------------------
+
+    def _step(self, exchange: Exchange) -> float | None:
+        self._board.put(words.PROGRESS, self._board.get(words.PROGRESS) + 1)
+        if (reason := self._fence()) is not None:
+            return self._drop_all(exchange, reason)
+        if self._stop and self._stopping_since is None:
+            self._begin_to_stop(exchange)
+        pause = exchange.step()
+        if self._stopping_since is None:
+            return pause
+        return self._stopping(exchange, pause, time.monotonic() - self._stopping_since)
+
+    def _begin_to_stop(self, exchange: Exchange) -> None:
+        self._stopping_since = time.monotonic()
+        exchange.stop()
+        timeout = self._settings.shutdown_timeout
+        self._emit(events.WorkerStopping(self.worker_id, exchange.running(), timeout))
+
+    def _stopping(self, exchange: Exchange, pause: float, passed: float) -> float | None:
+        timeout = self._settings.shutdown_timeout
+        if exchange.quiet() or passed > timeout + 5 * GRACE:
+            return None
+        if passed > timeout and self._cut is None:
+            self._cut = exchange.cut()
+        elif passed > timeout + GRACE:
+            exchange.abandon()
+        return min(pause, 0.05 if self._cut is not None else max(timeout - passed, 0.0) + 0.001)
+
+    def _fence(self) -> str | None:
+        """Why others may take this worker for dead, if they may."""
+        if self._board.get(words.BURIED):
+            return "it was declared dead"
+        age = time.monotonic() - self._board.get(words.BEAT) / 1e9
+        if age > 0.9 * self._settings.ttl:
+            return f"no heartbeat was confirmed for {age:.1f} s"
+        return None
+
+    def _drop_all(self, exchange: Exchange, reason: str) -> float | None:
+        """Start nothing, ask handlers to end, give them a moment, and leave without a word."""
+        now = time.monotonic()
+        if not self._fenced:
+            self._fenced, self._stopping_since = True, now
+            self._emit(events.WorkerFenced(self.worker_id, reason))
+            exchange.drop_all()
+        if exchange.idle() or now - (self._stopping_since or now) > GRACE:
+            return None
+        return 0.05
+
+    def _leave(self, link: Link) -> int:
+        if self._fenced:
+            return FENCED
+        try:
+            values = {"worker_id": self.worker_id}
+            store.run(link.connection(), self._settings, "leave", values)
+        except (psycopg.Error, ConnectionFailed) as error:
+            link.failed(error)
+            return CUT
+        self._board.put(words.WORKER, 0)
+        cut = self._cut or 0
+        self._emit(events.WorkerStopped(self.worker_id, cut))
+        return CUT if cut else STOPPED
