@@ -1,1 +1,109 @@
-"""A transactional job queue for Python in your own PostgreSQL."""
+"""A transactional job queue for Python in your own PostgreSQL.
+
+The public names are imported when they are first used: `pgqueue --help` loads no driver, and a
+handler's module that needs `Retry` alone loads nothing else.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pgqueue._version import __version__
+
+if TYPE_CHECKING:
+    from pgqueue.app import PgQueue
+    from pgqueue.client import JobHandle
+    from pgqueue.config import Settings
+    from pgqueue.context import JobContext, current_job
+    from pgqueue.errors import (
+        Cancel,
+        ConfigError,
+        ConnectionFailed,
+        Dead,
+        EmbeddedError,
+        EnqueueError,
+        InvalidJob,
+        InvalidName,
+        InvalidPayload,
+        JobConflict,
+        JobNotFound,
+        LeaseLost,
+        PayloadTooLarge,
+        PgQueueError,
+        Retry,
+        SchemaError,
+        Snooze,
+        TransactionUnusable,
+        UnknownTask,
+    )
+    from pgqueue.job import NewJob, State
+    from pgqueue.options import JobOptions, TaskOptions
+    from pgqueue.retry import RetryRule, exponential, fixed, linear
+    from pgqueue.tasks import Task
+    from pgqueue.views import AttemptView, JobFilter, JobView
+
+__all__ = [
+    "AttemptView",
+    "Cancel",
+    "ConfigError",
+    "ConnectionFailed",
+    "Dead",
+    "EmbeddedError",
+    "EnqueueError",
+    "InvalidJob",
+    "InvalidName",
+    "InvalidPayload",
+    "JobConflict",
+    "JobContext",
+    "JobFilter",
+    "JobHandle",
+    "JobNotFound",
+    "JobOptions",
+    "JobView",
+    "LeaseLost",
+    "NewJob",
+    "PayloadTooLarge",
+    "PgQueue",
+    "PgQueueError",
+    "Retry",
+    "RetryRule",
+    "SchemaError",
+    "Settings",
+    "Snooze",
+    "State",
+    "Task",
+    "TaskOptions",
+    "TransactionUnusable",
+    "UnknownTask",
+    "__version__",
+    "current_job",
+    "exponential",
+    "fixed",
+    "linear",
+]
+
+_HOMES = {
+    "app": ("PgQueue",),
+    "client": ("JobHandle",),
+    "config": ("Settings",),
+    "context": ("JobContext", "current_job"),
+    "job": ("NewJob", "State"),
+    "options": ("JobOptions", "TaskOptions"),
+    "retry": ("RetryRule", "exponential", "fixed", "linear"),
+    "tasks": ("Task",),
+    "views": ("AttemptView", "JobFilter", "JobView"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'pgqueue' has no attribute {name!r}")
+    home = next((home for home, names in _HOMES.items() if name in names), "errors")
+    value = getattr(import_module(f"pgqueue.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

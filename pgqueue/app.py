@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    overload,
+)
 
 from pgqueue import handler
 from pgqueue.client import OwnConnections, Producer
 from pgqueue.config import Settings, resolve_dsn
 from pgqueue.errors import ConfigError, UnknownTask
+from pgqueue.operations import Operator
 from pgqueue.options import chosen
 from pgqueue.tasks import BoundTask, ContextTask, Task
 
@@ -20,8 +31,10 @@ if TYPE_CHECKING:
 
     from pgqueue.client import JobHandle
     from pgqueue.context import JobContext
+    from pgqueue.inspection import Inspector
     from pgqueue.job import NewJob
     from pgqueue.options import JobOptions, TaskOptions
+    from pgqueue.views import JobView
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -199,6 +212,58 @@ class PgQueue(Enqueuer):
             "or enqueue what app.task(function) returns"
         )
 
+    @property
+    def operator(self) -> Operator:
+        """Cancels, requeues and deletes many jobs at once; see `operations.Operator`."""
+        return Operator(self._own)
+
+    @cached_property
+    def inspector(self) -> Inspector:
+        """Lists jobs, and counts them; see `inspection.Inspector`."""
+        from pgqueue.inspection import Inspector  # noqa: PLC0415 - producers need no SQLAlchemy
+
+        return Inspector(self.dsn, self.settings)
+
+    def job(self, job: JobHandle | int) -> JobView:
+        """Everything that is known about a job.
+
+        Raises:
+            JobNotFound: no job has that id.
+        """
+        return self.inspector.job(_id(job))
+
+    def cancel(self, job: JobHandle | int) -> Literal["cancelled", "requested"]:
+        """Cancel a job.
+
+        Returns:
+            "cancelled", or for a running job "requested": its worker is told, and the job is
+            cancelled when the attempt ends, unless a success comes first.
+
+        Raises:
+            JobNotFound: no job has that id.
+            JobConflict: it has ended already.
+        """
+        done = self.operator.cancel([_id(job)]).only()
+        return "requested" if done == "requested" else "cancelled"
+
+    def requeue(self, job: JobHandle | int) -> None:
+        """Make a dead, cancelled or expired job ready again, with all its attempts.
+
+        Raises:
+            JobNotFound: no job has that id.
+            JobConflict: its state forbids it, or another job holds its key.
+        """
+        self.operator.requeue([_id(job)]).only()
+
+    def delete(self, job: JobHandle | int) -> None:
+        """Delete a job that has ended, and what is recorded of it.
+
+        Raises:
+            JobNotFound: no job has that id.
+            JobConflict: it has not ended: cancel it first.
+        """
+        self.operator.delete([_id(job)]).only()
+
     def close(self) -> None:
         """Close the connections of this process; a later enqueue opens new ones."""
         self._own.close()
@@ -217,3 +282,7 @@ class PgQueue(Enqueuer):
             )
         self._tasks[task.name] = task
         return task
+
+
+def _id(job: JobHandle | int) -> int:
+    return job if isinstance(job, int) else job.id

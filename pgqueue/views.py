@@ -1,0 +1,200 @@
+"""What people and programs see of jobs, queues and workers: values, read at one moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from pgqueue.errors import ConfigError
+from pgqueue.job import STATES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from pgqueue.job import State
+
+COUNT_CAP: Final = 10_000
+"""Counts stop here and say so: a look at a large table must not cost a walk through it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """Which jobs: all that match every part given; an empty part matches everything."""
+
+    states: Sequence[State] = ()
+    queues: Sequence[str] = ()
+    tasks: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for state in self.states:
+            if state not in STATES:
+                raise ConfigError(f"state {state!r}: expected one of {', '.join(STATES)}")
+
+    @property
+    def matches_all(self) -> bool:
+        """Whether nothing was asked for."""
+        return not (self.states or self.queues or self.tasks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRow:
+    """A job as lists show it.
+
+    Attributes:
+        waiting: `run_at` lies in the future, by the database's clock.
+        args: JSON text, cut at 200 characters.
+    """
+
+    id: int
+    queue: str
+    task: str
+    state: State
+    priority: int
+    attempt: int
+    max_attempts: int
+    run_at: datetime
+    waiting: bool
+    created_at: datetime
+    finished_at: datetime | None
+    args: str
+
+    @property
+    def shown_state(self) -> str:
+        """The state in words: a ready job whose time has not come is waiting, or retrying."""
+        return shown_state(self.state, self.run_at, waiting=self.waiting, attempt=self.attempt)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptView:
+    """An attempt that did not succeed, and why."""
+
+    lease: int
+    attempt: int
+    outcome: str
+    worker: str | None
+    started_at: datetime | None
+    finished_at: datetime
+    error_type: str | None
+    message: str | None
+    traceback: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView:
+    """Everything that is known about a job.
+
+    Attributes:
+        waiting: `run_at` lies in the future, by the database's clock.
+        args: decoded; as text where it cannot be decoded.
+        attempts: those that did not succeed, oldest first.
+    """
+
+    id: int
+    queue: str
+    task: str
+    version: int
+    state: State
+    priority: int
+    attempt: int
+    max_attempts: int
+    crash_count: int
+    suspect: bool
+    lease: int
+    worker_id: int | None
+    timeout: float | None
+    key: str | None
+    key_scope: str | None
+    created_at: datetime
+    run_at: datetime
+    waiting: bool
+    expires_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    cancel_requested_at: datetime | None
+    args: Any
+    meta: Any
+    result: Any
+    attempts: Sequence[AttemptView] = ()
+
+    @property
+    def shown_state(self) -> str:
+        """The state in words: a ready job whose time has not come is waiting, or retrying."""
+        return shown_state(self.state, self.run_at, waiting=self.waiting, attempt=self.attempt)
+
+
+def shown_state(state: State, run_at: datetime, *, waiting: bool, attempt: int) -> str:
+    """A state as people read it."""
+    if state != "ready" or not waiting:
+        return state
+    word = "retrying at" if attempt else "waiting until"
+    return f"{word} {run_at.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """A number of jobs; `more` when counting stopped at it."""
+
+    value: int
+    more: bool = False
+
+    def __str__(self) -> str:
+        if not self.more:
+            return str(self.value)
+        return f"{self.value // 1000}k+" if self.value >= 1000 else f"{self.value}+"  # noqa: PLR2004 - k
+
+    @classmethod
+    def capped(cls, counted: int) -> Count:
+        """A count that was made to stop one after COUNT_CAP."""
+        return cls(min(counted, COUNT_CAP), counted > COUNT_CAP)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueStatus:
+    """A queue at one moment.
+
+    Attributes:
+        ready: due jobs that no worker has taken.
+        waiting: jobs whose time has not come, retries too.
+        oldest_due: seconds for which the oldest due job has been due; None without one.
+        ended: dead, cancelled and expired jobs, among the newest 10,000 of all queues.
+    """
+
+    queue: str
+    ready: Count
+    waiting: Count
+    running: Count
+    oldest_due: float | None
+    ended: Mapping[str, Count]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerView:
+    """A worker's row.
+
+    Attributes:
+        heartbeat_age: seconds since its last heartbeat.
+        alive: the heartbeat is younger than its time-to-live.
+        running: jobs that the table says it runs.
+    """
+
+    id: int
+    name: str
+    hostname: str
+    pid: int
+    version: str
+    queues: Sequence[str]
+    concurrency: int
+    threads: int
+    started_at: datetime
+    heartbeat_age: float
+    alive: bool
+    running: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Queues and workers at one moment."""
+
+    queues: Sequence[QueueStatus]
+    workers: Sequence[WorkerView]

@@ -1,0 +1,1 @@
+"""Looking up jobs and acting on them, on a real server."""
