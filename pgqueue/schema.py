@@ -131,7 +131,7 @@ attempts = Table(
     Column("traceback", Text),
     PrimaryKeyConstraint("job_id", "lease", name="attempts_pkey"),
     CheckConstraint(
-        "outcome in ('retried', 'dead', 'cancelled', 'expired', 'rescued')",
+        "outcome in ('retried', 'dead', 'cancelled', 'expired', 'rescued', 'interrupted')",
         name="attempts_outcome_known",
     ),
 )
