@@ -126,11 +126,8 @@ class Producer:
 
     def one(self, job: NewJob) -> JobHandle:
         """Enqueue a job; what is wrong with it is raised before any SQL."""
-        document = contract.encode(job, limit=self.limit)
-        if self.connection is not None:
-            return _handle(contract.decode(callers.send(self.connection, document)))
-        with self.own.transaction() as connection:
-            return _handle(contract.decode(callers.send(connection, document)))
+        [answer] = self.send([contract.encode(job, limit=self.limit)])
+        return _handle(contract.decode(answer))
 
     async def aone(self, job: NewJob) -> JobHandle:
         """As `one`, on an async connection; without one, in a thread."""
@@ -141,10 +138,8 @@ class Producer:
 
     def many(self, jobs: Iterable[NewJob]) -> list[JobHandle]:
         """Enqueue jobs, in order and in one transaction, a statement for each chunk."""
-        if self.connection is not None:
-            return self._chunks(self.connection, jobs)
-        with self.own.transaction() as connection:
-            return self._chunks(connection, jobs)
+        answers = self.send(doc for doc, _ in contract.encode_many(jobs, limit=self.limit))
+        return [_handle(done) for answer in answers for done in contract.decode_many(answer)]
 
     async def amany(self, jobs: Iterable[NewJob]) -> list[JobHandle]:
         """As `many`, on an async connection; without one, in a thread."""
@@ -156,12 +151,12 @@ class Producer:
             handles.extend(map(_handle, contract.decode_many(answer)))
         return handles
 
-    def _chunks(self, connection: Any, jobs: Iterable[NewJob]) -> list[JobHandle]:
-        handles: list[JobHandle] = []
-        for document, _ in contract.encode_many(jobs, limit=self.limit):
-            answer = callers.send(connection, document)
-            handles.extend(map(_handle, contract.decode_many(answer)))
-        return handles
+    def send(self, documents: Iterable[str]) -> list[str]:
+        """Send documents as they are, in one transaction; the answers, in order."""
+        if self.connection is not None:
+            return [callers.send(self.connection, document) for document in documents]
+        with self.own.transaction() as connection:
+            return [callers.send(connection, document) for document in documents]
 
 
 def _handle(enqueued: Enqueued) -> JobHandle:

@@ -1,0 +1,33 @@
+"""The command line. Each group is a file; what a command needs is imported when it runs.
+
+Exit codes: 0 ok, 1 failed, 2 usage, import or configuration, 3 no connection, 4 schema missing,
+behind or newer, 5 nothing matched, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from pgqueue.cli.failures import explain
+from pgqueue.cli.program import program
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line; the exit code. A user's mistake is one line, never a traceback."""
+    try:
+        program(args=arguments, prog_name="pgqueue")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        code, text = explain(error)
+        if code is None:
+            raise
+        sys.stderr.write(f"error: {text}\n")
+        return code
+    return 0

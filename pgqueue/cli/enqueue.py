@@ -1,0 +1,126 @@
+"""pgqueue enqueue: jobs from a shell; the application's code is not needed."""
+
+import json
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from pgqueue.cli.options import Dsn, Json, database
+from pgqueue.cli.output import print_json, say
+
+CHUNK = 10_000
+"""Documents of one statement."""
+
+
+def enqueue(
+    task: Annotated[str, typer.Argument(help="The task's name; - reads jobs from standard input.")],
+    args: Annotated[str, typer.Option("--args", metavar="JSON", help="An object, by name.")] = "{}",
+    *,
+    queue: Annotated[str | None, typer.Option(help="[default: default]")] = None,
+    priority: Annotated[int | None, typer.Option(help="-100 to 100. [default: 0]")] = None,
+    delay: Annotated[float | None, typer.Option(help="Seconds until the job is due.")] = None,
+    run_at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="ISO 8601, with an offset.")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Unique until the job has ended.")] = None,
+    max_attempts: Annotated[int | None, typer.Option(help="[default: 8]")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds for each attempt.")] = None,
+    dsn: Dsn = None,
+    as_json: Json = False,
+) -> None:
+    """Enqueue a job by its task's name, in a transaction of its own.
+
+    With - jobs come from standard input, as an array or one a line, in the form of docs/enqueue.md;
+    all are enqueued or none.
+    """
+    options = {
+        "queue": queue,
+        "priority": priority,
+        "delay": delay,
+        "run_at": run_at,
+        "key": key,
+        "max_attempts": max_attempts,
+        "timeout": timeout,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    if task == "-":
+        _refuse(given, args)
+        _from_stdin(dsn, as_json)
+    else:
+        _one(dsn, task, args, given, as_json)
+
+
+def _refuse(given: dict[str, Any], args: str) -> None:
+    if given or args != "{}":
+        raise typer.BadParameter("jobs from standard input carry their own options and arguments")
+
+
+def _one(dsn: str | None, task: str, args: str, given: dict[str, Any], as_json: bool) -> None:
+    from pgqueue.job import NewJob
+
+    if "run_at" in given:
+        given["run_at"] = _time(given["run_at"])
+    job = NewJob(task=task, args=_object(args), **given)
+    with database(dsn) as app:
+        handle = app.producer(None).one(job)
+    if as_json:
+        print_json(handle)
+    elif handle.created:
+        say(f"enqueued job {handle.id}")
+    else:
+        say(f"job {handle.id} holds this key already: nothing was enqueued")
+
+
+def _object(args: str) -> dict[str, Any]:
+    try:
+        value = json.loads(args)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise typer.BadParameter(f"not JSON: {error}", param_hint="--args") from None
+    if not isinstance(value, dict):
+        raise typer.BadParameter('expected an object such as {"id": 1}', param_hint="--args")
+    return value
+
+
+def _time(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is not a time such as 2030-01-31T09:00:00+00:00", param_hint="--run-at"
+        ) from None
+
+
+def _from_stdin(dsn: str | None, as_json: bool) -> None:
+    documents = _documents(sys.stdin.read())
+    with database(dsn) as app:
+        answers = app.producer(None).send(_chunks(documents))
+    handles = [handle for answer in answers for handle in json.loads(answer)]
+    if as_json:
+        print_json(handles)
+    else:
+        created = sum(handle["created"] for handle in handles)
+        existing = len(handles) - created
+        say(f"enqueued {created} jobs" + (f"; {existing} existed already" if existing else ""))
+
+
+def _documents(text: str) -> list[Any]:
+    if text.lstrip().startswith("["):
+        return list(_parsed(text, "standard input"))
+    lines = enumerate(text.splitlines(), 1)
+    return [_parsed(line, f"line {number}") for number, line in lines if line.strip()]
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise typer.BadParameter(f"{where}: not JSON: {error}") from None
+
+
+def _chunks(documents: list[Any]) -> Iterator[str]:
+    """The documents as they are: the SQL function is the contract, and checks each."""
+    for start in range(0, len(documents), CHUNK):
+        yield json.dumps(documents[start : start + CHUNK])

@@ -1,0 +1,93 @@
+"""How results are shown: tables for people, tab-separated lines for pipes, JSON for programs.
+
+Data comes from strangers: what could steer a terminal is shown as an escape, in every form.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+# C0 and C1 controls, and the marks that change the direction of text.
+_STEERING: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def for_people() -> bool:
+    """Whether standard output is a terminal."""
+    return sys.stdout.isatty()
+
+
+def clean(text: str, *, keep: str = "") -> str:
+    r"""Text with every character that could steer a terminal as an escape such as \u001b."""
+    return _STEERING.sub(lambda m: m[0] if m[0] in keep else _escape(m[0]), text)
+
+
+def _escape(character: str) -> str:
+    return {"\n": r"\n", "\t": r"\t", "\r": r"\r"}.get(character, f"\\u{ord(character):04x}")
+
+
+def show(value: Any) -> str:
+    """A value as a cell: times as people or programs read them, nothing as nothing."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        local = value.astimezone()
+        return f"{local:%Y-%m-%d %H:%M:%S}" if for_people() else local.isoformat()
+    if isinstance(value, dict | list):
+        return clean(json.dumps(value, ensure_ascii=False))
+    return clean(str(value))
+
+
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table on a terminal; in a pipe a line for each row, cells separated by tabs."""
+    if for_people():
+        _print_rich(headers, rows)
+        return
+    for row in rows:
+        sys.stdout.write("\t".join(map(show, row)) + "\n")
+
+
+def _print_rich(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for header in headers:
+        numeric = header in ("id", "priority", "pid")
+        table.add_column(header, justify="right" if numeric else "left", no_wrap=header != "queues")
+    for row in rows:
+        table.add_row(*(Text(show(cell), overflow="ellipsis") for cell in row))
+    Console(highlight=False).print(table)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
+    sys.stdout.write(clean(text, keep="\n") + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return str(value)
+
+
+def say(text: str) -> None:
+    """A line about what was done, on standard output."""
+    sys.stdout.write(clean(text, keep="\n") + "\n")
+
+
+def warn(text: str) -> None:
+    """A line for a person, on standard error, so that it never mixes with results."""
+    sys.stderr.write(clean(text, keep="\n") + "\n")

@@ -1,0 +1,38 @@
+"""The program: its commands, put together."""
+
+from typing import Annotated
+
+import typer
+
+from pgqueue._version import __version__
+from pgqueue.cli import demo, enqueue, jobs, migrate, status, worker
+
+program = typer.Typer(
+    name="pgqueue",
+    help="A transactional job queue in your own PostgreSQL.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
+)
+program.add_typer(migrate.group, name="migrate")
+program.command("worker")(worker.run_worker)
+program.command("enqueue")(enqueue.enqueue)
+program.add_typer(jobs.group, name="jobs")
+program.command("status")(status.status)
+program.command("demo", **demo.SETTINGS)(demo.demo)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"pgqueue {__version__}")
+        raise typer.Exit
+
+
+@program.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    del version

@@ -1,0 +1,67 @@
+"""pgqueue status: queues and workers at a glance."""
+
+from typing import TYPE_CHECKING
+
+from pgqueue.cli.options import Dsn, Json, database
+from pgqueue.cli.output import for_people, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from pgqueue.views import QueueStatus, Status, WorkerView
+
+_QUEUE_COLUMNS = (
+    "queue",
+    "ready",
+    "waiting",
+    "running",
+    "oldest due",
+    "dead",
+    "cancelled",
+    "expired",
+)
+_WORKER_COLUMNS = ("worker", "state", "heartbeat", "running", "queues", "pid", "version")
+
+
+def status(dsn: Dsn = None, as_json: Json = False) -> None:
+    """Show each queue's jobs, and the workers. Counts stop at 10k."""
+    with database(dsn) as app:
+        found = app.inspector.status()
+    if as_json:
+        print_json(found)
+    else:
+        _print(found)
+
+
+def _print(found: "Status") -> None:
+    people = for_people()
+    if people and not found.queues:
+        say("no live jobs, and none that ended badly")
+    kind = () if people else ("queue",)
+    print_table(_QUEUE_COLUMNS, [(*kind, *_queue(queue)) for queue in found.queues])
+    if people and not found.workers:
+        say("no workers: start one with pgqueue worker -A module:app")
+        return
+    kind = () if people else ("worker",)
+    print_table(_WORKER_COLUMNS, [(*kind, *_worker(worker)) for worker in found.workers])
+
+
+def _queue(queue: "QueueStatus") -> tuple[object, ...]:
+    ended = [queue.ended.get(state, 0) for state in ("dead", "cancelled", "expired")]
+    age = None if queue.oldest_due is None else _age(queue.oldest_due)
+    return (queue.queue, queue.ready, queue.waiting, queue.running, age, *ended)
+
+
+def _worker(worker: "WorkerView") -> tuple[object, ...]:
+    state = "alive" if worker.alive else "dead"
+    queues = ",".join(worker.queues)
+    age = f"{_age(worker.heartbeat_age)} ago" if for_people() else _age(worker.heartbeat_age)
+    return worker.name, state, age, worker.running, queues, worker.pid, worker.version
+
+
+def _age(seconds: float) -> str:
+    """Seconds in a pipe; for people in the unit that fits."""
+    if not for_people():
+        return f"{seconds:.3f}"
+    for limit, size, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} d"

@@ -1,0 +1,114 @@
+"""pgqueue worker: a supervisor and its workers."""
+
+import dataclasses
+import logging
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from pgqueue.cli.options import Dsn
+
+_QUEUE: Final = re.compile(r"[A-Za-z0-9_.:-]{1,50}")
+
+
+class LogLevel(StrEnum):
+    """The levels of Python's logging, as they are typed."""
+
+    debug = "debug"
+    info = "info"
+    warning = "warning"
+    error = "error"
+
+    @property
+    def number(self) -> int:
+        """As logging wants it."""
+        return logging.getLevelNamesMapping()[self.value.upper()]
+
+
+def run_worker(
+    *,
+    app: Annotated[
+        str | None,
+        typer.Option(
+            "--app",
+            "-A",
+            metavar="MODULE:APP",
+            help="The app. Without it: PGQUEUE_APP, or [tool.pgqueue] app in pyproject.toml.",
+            show_default=False,
+        ),
+    ] = None,
+    queues: Annotated[
+        str, typer.Option("--queues", "-q", metavar="A,B", help="Queues to work on.")
+    ] = "default",
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Async handlers at the same time, in each process.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Plain handlers at the same time, in each process.")
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    shutdown_timeout: Annotated[
+        float | None, typer.Option(min=0, help="Seconds that handlers get to end at a stop.")
+    ] = None,
+    poll_interval: Annotated[
+        float | None, typer.Option(min=0.01, help="Seconds between two looks of an idle worker.")
+    ] = None,
+    listen: Annotated[
+        bool | None,
+        typer.Option(
+            "--listen/--no-listen",
+            help="Wake by LISTEN; polling goes on anyway.",
+            show_default=False,
+        ),
+    ] = None,
+    listen_dsn: Annotated[
+        str | None, typer.Option(help="A direct connection for LISTEN, past a pooler.")
+    ] = None,
+    log_level: Annotated[LogLevel, typer.Option(help="What the worker logs.")] = LogLevel.info,
+    dsn: Dsn = None,
+) -> None:
+    """Run jobs, until SIGTERM or SIGINT; a second signal stops at once.
+
+    Exit code 0: everything ended by itself; 1: handlers were cut off at the shutdown timeout.
+    """
+    import os
+
+    from pgqueue.config import normalize_dsn
+    from pgqueue.discovery import load_app
+    from pgqueue.worker.supervisor import run
+
+    loaded, name = load_app(app, cwd=Path.cwd(), environ=os.environ)
+    asked = {
+        "concurrency": concurrency,
+        "threads": threads,
+        "shutdown_timeout": shutdown_timeout,
+        "poll_interval": poll_interval,
+        "listen": listen,
+        "listen_dsn": listen_dsn,
+    }
+    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    code = run(
+        app=name,
+        app_dir=str(Path.cwd()),
+        dsn=normalize_dsn(dsn) if dsn else loaded.dsn,
+        queues=_names(queues),
+        settings=dataclasses.replace(loaded.settings, **given),
+        processes=processes,
+        log_level=log_level.number,
+    )
+    raise typer.Exit(code)
+
+
+def _names(queues: str) -> list[str]:
+    names = [name.strip() for name in queues.split(",") if name.strip()]
+    for name in names:
+        if not _QUEUE.fullmatch(name):
+            raise typer.BadParameter(
+                f"{name!r} is not a queue: 1 to 50 of A-Z a-z 0-9 _ . : -", param_hint="--queues"
+            )
+    if not names:
+        raise typer.BadParameter("no queue is named", param_hint="--queues")
+    return names
