@@ -1,0 +1,1 @@
+"""Enqueue: jobs as a document (contract), in whose transaction (callers)."""
