@@ -289,6 +289,13 @@ def test_a_long_path_gets_a_short_folder_for_the_socket(start: Start, data: Path
     assert not folder.exists()
 
 
+def test_a_data_folder_stays_whatever_its_name(start: Start, data: Path) -> None:
+    server = start(data.with_name("pgqueue-data"))
+    store(server, 7)
+    server.close()
+    assert stored(start(data.with_name("pgqueue-data"))) == 7
+
+
 def test_a_path_may_hold_any_character(start: Start, data: Path) -> None:
     assert fetch(start(data / 'a "b", %20 é'), "select 1") == 1
 

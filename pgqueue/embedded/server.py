@@ -134,7 +134,8 @@ class EmbeddedServer:
         with self._changing("stopped"):
             if self._leave():
                 self._end("fast")
-                self._account.remove_short_folder(self._folder)
+                if self._folder != self._data:
+                    self._account.remove_short_folder(self._folder)
             elif self._process:
                 _left_running.append(self._process)
 
