@@ -1,0 +1,126 @@
+-- The tables of pgqueue. The schema itself stands already: the version table needed it.
+revoke all on schema pgqueue from public;
+
+-- Column order: PostgreSQL logs only the changed span of a row whose new version stays on its
+-- page, so what claim and finish change stands together, after the fixed and before the long.
+create table pgqueue.jobs (
+    id                  bigint generated always as identity,
+    created_at          timestamptz not null default clock_timestamp(),
+    run_at              timestamptz not null default clock_timestamp(),
+    expires_at          timestamptz,
+    cancel_requested_at timestamptz,
+    timeout             double precision,
+    version             integer not null default 1,
+    priority            smallint not null default 0,
+    max_attempts        smallint not null default 8,
+    crash_count         smallint not null default 0,
+    suspect             boolean not null default false,
+    lease               bigint not null default 0,
+    worker_id           bigint,
+    started_at          timestamptz,
+    finished_at         timestamptz,
+    attempt             smallint not null default 0,
+    state               text collate "C" not null default 'ready',
+    result              jsonb,
+    queue               text collate "C" not null default 'default',
+    task                text collate "C" not null,
+    key                 text,
+    key_scope           text,
+    args                jsonb not null default '{}',
+    meta                jsonb not null default '{}',
+    constraint jobs_pkey primary key (id),
+    constraint jobs_state_known check (
+        state in ('ready', 'blocked', 'running', 'succeeded', 'dead', 'cancelled', 'expired')),
+    constraint jobs_running_has_worker check (state <> 'running' or worker_id is not null),
+    constraint jobs_priority_in_range check (priority between -100 and 100),
+    constraint jobs_max_attempts_in_range check (max_attempts between 1 and 10000),
+    constraint jobs_timeout_in_range check (timeout > 0 and timeout <= 31536000),
+    constraint jobs_queue_length check (octet_length(queue) between 1 and 50),
+    constraint jobs_task_length check (octet_length(task) between 1 and 128),
+    constraint jobs_key_length check (octet_length(key) between 1 and 512),
+    constraint jobs_run_at_in_range check (
+        run_at between '2000-01-01 00:00:00+00' and '9000-01-01 00:00:00+00'),
+    constraint jobs_expires_at_in_range check (
+        expires_at between '2000-01-01 00:00:00+00' and '9000-01-01 00:00:00+00')
+) with (
+    fillfactor = 50,
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 1000,
+    autovacuum_analyze_scale_factor = 0.05,
+    autovacuum_vacuum_cost_delay = 1
+);
+
+create index jobs_claim on pgqueue.jobs (queue, priority desc, run_at, id)
+    where state = 'ready';
+
+create index jobs_running on pgqueue.jobs (worker_id)
+    where state = 'running';
+
+create index jobs_ended_badly on pgqueue.jobs (id)
+    where state in ('dead', 'cancelled', 'expired');
+
+create index jobs_expiring on pgqueue.jobs (expires_at)
+    where state = 'ready' and expires_at is not null;
+
+create table pgqueue.attempts (
+    job_id      bigint not null,
+    lease       bigint not null,
+    attempt     smallint not null,
+    outcome     text collate "C" not null,
+    worker_id   bigint,
+    worker      text,
+    started_at  timestamptz,
+    finished_at timestamptz not null default clock_timestamp(),
+    error_type  text,
+    message     text,
+    traceback   text,
+    constraint attempts_pkey primary key (job_id, lease),
+    constraint attempts_outcome_known check (
+        outcome in ('retried', 'dead', 'cancelled', 'expired', 'rescued', 'interrupted'))
+);
+
+create table pgqueue.workers (
+    id           bigint generated always as identity,
+    name         text not null,
+    hostname     text not null,
+    pid          integer not null,
+    version      text not null,
+    queues       text[] not null,
+    concurrency  integer not null,
+    threads      integer not null,
+    started_at   timestamptz not null default clock_timestamp(),
+    heartbeat_at timestamptz not null default clock_timestamp(),
+    ttl          interval not null,
+    suspect_id   bigint,
+    constraint workers_pkey primary key (id)
+) with (fillfactor = 50);
+
+create table pgqueue.idempotency_keys (
+    scope      text collate "C" not null,
+    key        text collate "C" not null,
+    job_id     bigint not null,
+    expires_at timestamptz,
+    constraint idempotency_keys_pkey primary key (scope, key),
+    constraint idempotency_keys_scope_length check (octet_length(scope) between 1 and 128),
+    constraint idempotency_keys_key_length check (octet_length(key) between 1 and 512)
+);
+
+create table pgqueue.sleepers (
+    queue     text collate "C" not null,
+    worker_id bigint not null,
+    constraint sleepers_pkey primary key (queue, worker_id)
+);
+
+create table pgqueue.lanes (
+    queue    text collate "C" not null,
+    priority smallint not null,
+    head_at  timestamptz not null,
+    head_id  bigint not null,
+    constraint lanes_pkey primary key (queue, priority)
+) with (fillfactor = 50);
+
+create table pgqueue.steps (
+    name   text collate "C" not null,
+    ran_at timestamptz not null default '2000-01-01 00:00:00+00',
+    constraint steps_pkey primary key (name)
+) with (fillfactor = 50);
