@@ -134,7 +134,7 @@ class EmbeddedServer:
         with self._changing("stopped"):
             if self._leave():
                 self._end("fast")
-                if self._folder != self._data:
+                if self._folder.resolve() != self._data.resolve():
                     self._account.remove_short_folder(self._folder)
             elif self._process:
                 _left_running.append(self._process)
