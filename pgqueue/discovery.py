@@ -44,7 +44,8 @@ def load_app(
             'app = "module:attribute" under [tool.pgqueue] in pyproject.toml'
         )
     module_name, _, attribute = spec.partition(":")
-    if not all(part.isidentifier() for part in module_name.split(".")):
+    parts = module_name.split(".")
+    if parts[-1] == "py" or not all(part.isidentifier() for part in parts):
         raise ConfigError(f"{spec!r} does not name an app: write it as package.module:attribute")
     module = _import(module_name, cwd)
     attribute = attribute or _only_app(module)

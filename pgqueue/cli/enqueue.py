@@ -10,6 +10,7 @@ import typer
 
 from pgqueue.cli.options import Dsn, Json, database
 from pgqueue.cli.output import print_json, say
+from pgqueue.errors import ConfigError
 
 CHUNK = 10_000
 """Documents of one statement."""
@@ -55,7 +56,7 @@ def enqueue(
 
 def _refuse(given: dict[str, Any], args: str) -> None:
     if given or args != "{}":
-        raise typer.BadParameter("jobs from standard input carry their own options and arguments")
+        raise ConfigError("jobs from standard input carry their own options and arguments")
 
 
 def _one(dsn: str | None, task: str, args: str, given: dict[str, Any], as_json: bool) -> None:
@@ -78,9 +79,9 @@ def _object(args: str) -> dict[str, Any]:
     try:
         value = json.loads(args)
     except (json.JSONDecodeError, RecursionError) as error:
-        raise typer.BadParameter(f"not JSON: {error}", param_hint="--args") from None
+        raise ConfigError(f"--args {args!r} is not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise typer.BadParameter('expected an object such as {"id": 1}', param_hint="--args")
+        raise ConfigError(f'--args {args!r}: expected an object such as {{"id": 1}}')
     return value
 
 
@@ -88,8 +89,8 @@ def _time(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is not a time such as 2030-01-31T09:00:00+00:00", param_hint="--run-at"
+        raise ConfigError(
+            f"--run-at {text!r} is not a time such as 2030-01-31T09:00:00+00:00"
         ) from None
 
 
@@ -117,7 +118,7 @@ def _parsed(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise typer.BadParameter(f"{where}: not JSON: {error}") from None
+        raise ConfigError(f"{where}: not JSON: {error}") from None
 
 
 def _chunks(documents: list[Any]) -> Iterator[str]:

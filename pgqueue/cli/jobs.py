@@ -11,6 +11,7 @@ import typer
 from pgqueue.cli.failures import FAILED, NOTHING_MATCHED, USAGE
 from pgqueue.cli.options import Dsn, Json, Yes, database
 from pgqueue.cli.output import for_people, print_json, print_table, say, warn
+from pgqueue.errors import ConfigError
 from pgqueue.job import FINAL_STATES
 
 if TYPE_CHECKING:
@@ -177,9 +178,9 @@ class Selection:
     def __post_init__(self) -> None:
         filtered = self.everything or not self.which.matches_all
         if self.ids and (filtered or self.limit):
-            raise typer.BadParameter("name jobs by id or by a filter, not by both")
+            raise ConfigError("name jobs by id or by a filter, not by both")
         if not self.ids and not filtered:
-            raise typer.BadParameter(
+            raise ConfigError(
                 f"name the jobs to {self.verb}: ids, --state, --queue, --task or --all"
             )
 

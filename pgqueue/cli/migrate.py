@@ -7,6 +7,7 @@ import typer
 from pgqueue.cli.failures import SCHEMA, USAGE
 from pgqueue.cli.options import Dsn, Json, Yes
 from pgqueue.cli.output import print_json, say, warn
+from pgqueue.errors import ConfigError
 
 group = typer.Typer(help="Install, upgrade or remove the schema.", invoke_without_command=True)
 
@@ -31,7 +32,7 @@ def migrate(
     if context.invoked_subcommand is not None:
         context.obj = dsn
     elif sql and check:
-        raise typer.BadParameter("--sql touches no database, so --check has nothing to look at")
+        raise ConfigError("--sql touches no database, so --check has nothing to look at")
     elif sql:
         _print_sql(to)
     elif check:

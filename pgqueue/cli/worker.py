@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from pgqueue.cli.options import Dsn
+from pgqueue.errors import ConfigError
 
 _QUEUE: Final = re.compile(r"[A-Za-z0-9_.:-]{1,50}")
 
@@ -106,9 +107,9 @@ def _names(queues: str) -> list[str]:
     names = [name.strip() for name in queues.split(",") if name.strip()]
     for name in names:
         if not _QUEUE.fullmatch(name):
-            raise typer.BadParameter(
-                f"{name!r} is not a queue: 1 to 50 of A-Z a-z 0-9 _ . : -", param_hint="--queues"
+            raise ConfigError(
+                f"--queues: {name!r} is not a queue's name: 1 to 50 of A-Z a-z 0-9 _ . : -"
             )
     if not names:
-        raise typer.BadParameter("no queue is named", param_hint="--queues")
+        raise ConfigError(f"--queues {queues!r} names no queue")
     return names
