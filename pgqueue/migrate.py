@@ -215,8 +215,20 @@ def _alembic(
     config.attributes["before"] = _before(direction, destination, offline=connection is None)
     config.attributes["after"] = _DROP_SCHEMA if destination.endswith(BASE) else ()
     with _alembic_lock, _quiet():
+        _refuse_nesting()
         getattr(command, direction)(config, destination, sql=connection is None)
     return output.getvalue()
+
+
+def _refuse_nesting() -> None:
+    """Alembic inside Alembic would end with the outer run broken and ours committed."""
+    from alembic import context  # noqa: PLC0415 - see the module's docstring
+
+    if hasattr(context, "config"):  # there is one only during a run
+        raise SchemaError(
+            "another Alembic run is under way in this process, and Alembic runs one at a time: "
+            "call pgqueue.migrate before or after it, not in a migration or env.py of your own"
+        )
 
 
 def _before(direction: Direction, destination: str, *, offline: bool) -> list[str]:

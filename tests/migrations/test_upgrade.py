@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from alembic import context
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -188,6 +192,16 @@ def test_the_users_own_alembic_is_left_alone(empty_dsn: str) -> None:
     assert fetch(empty_dsn, own) == [("ae1027a6acf",)]
     migrate.downgrade(empty_dsn, "base")
     assert fetch(empty_dsn, own) == [("ae1027a6acf",)]
+
+
+def test_a_call_from_within_the_users_alembic_is_refused_and_harms_neither(empty_dsn: str) -> None:
+    users = EnvironmentContext(Config(), ScriptDirectory(str(migrate.folder())))
+    with users:
+        with pytest.raises(SchemaError, match="another Alembic run is under way in this process"):
+            migrate.upgrade(empty_dsn)
+        assert context.is_offline_mode() is False
+    assert migrate.status(empty_dsn).state == "missing"
+    migrate.upgrade(empty_dsn)
 
 
 def test_a_hostile_search_path_does_not_bend_the_schema(empty_dsn: str, built_dsn: str) -> None:
