@@ -27,6 +27,8 @@ QUEUE_PREFIX: Final = "pgqueue."
 """A queue's channel is this and its name; the payload is the priority of the new jobs."""
 WORKER_CHANNEL: Final = "pgqueue_worker"
 """The payload is the id of the worker that should look at its running jobs: one is cancelled."""
+TURN: Final = 0.5
+"""Seconds of waiting in one step: how long closing takes at most."""
 PROBE_EVERY: Final = 15.0
 """Seconds of silence after which the connection is asked whether it lives."""
 
@@ -76,7 +78,7 @@ class Listener:
     def _listen(self) -> None:
         connection = self._connection or self._open()
         before = time.monotonic()
-        for notification in connection.notifies(timeout=1.0, stop_after=1):
+        for notification in connection.notifies(timeout=TURN, stop_after=1):
             self._quiet_since = before
             self._heard(notification.channel, notification.payload)
         if before - self._quiet_since > PROBE_EVERY:
@@ -100,5 +102,5 @@ class Listener:
             self._connection = None
 
     def close(self) -> None:
-        """End at the next turn, within a second; from any thread."""
+        """End at the next turn; from any thread."""
         self._stopping = True

@@ -161,8 +161,10 @@ class Exchange:
         for done, attempt in zip(
             finishing, self._ledger.confirmed(finishing, reply.recorded), strict=True
         ):
-            if attempt is not None and isinstance(done, Unsuccessful):
-                self._tell(done, attempt)
+            if isinstance(done, Unsuccessful):
+                self._poll_at = min(self._poll_at, now + done.delay)
+                if attempt is not None:
+                    self._tell(done, attempt)
         if suspect is not None:
             self._ledger.suspect = self._ledger.suspects.popleft()
             self._executors[suspect.task.is_async].start([suspect])

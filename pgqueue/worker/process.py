@@ -6,7 +6,6 @@ when standard input ends, the supervisor is gone and so is this process, with al
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import os
@@ -27,10 +26,6 @@ from pgqueue.worker.worker import Worker
 
 if TYPE_CHECKING:
     from types import FrameType
-
-ORPHANED: Final = 70
-"""Exit code: the supervisor is gone."""
-PR_SET_PDEATHSIG: Final = 1
 
 EXIT_CODES: Final[dict[type[PgQueueError], int]] = {
     ConfigError: 2,
@@ -59,7 +54,6 @@ class Order:
 
 def main() -> int:
     """Run one worker; the exit code."""
-    _die_with_parent()
     lifeline = _take_stdin()
     order = Order(**json.loads(lifeline.readline()))
     threading.Thread(target=_watch, args=(lifeline,), name="pgqueue-lifeline", daemon=True).start()
@@ -102,15 +96,13 @@ def _take_stdin() -> Any:
 
 
 def _watch(lifeline: Any) -> None:
+    """End our whole process group with the supervisor: what handlers started is in it.
+
+    PR_SET_PDEATHSIG would end this process alone, and leave nobody to end the others.
+    """
     while lifeline.read(1):
         pass
-    os._exit(ORPHANED)
-
-
-def _die_with_parent() -> None:
-    """Ask Linux for a SIGKILL when the supervisor is gone: it reaches us in a call into C too."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":

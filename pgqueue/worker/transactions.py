@@ -9,6 +9,7 @@ transaction held the job's row, so whoever can lock that row sees how it ended.
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
@@ -49,22 +50,23 @@ class Transactions:
     def __init__(self, dsn: str, settings: Settings, size: int) -> None:
         self._dsn, self._settings, self._size = dsn, settings, size
         self._pool: ConnectionPool[Connection] | None = None
+        self._opening = threading.Lock()
 
-    def open(self) -> None:
-        """Open the pool; before the first handler, and only where a task needs it."""
-        if self._pool is None:
-            self._pool = connections.open_pool(
-                self._dsn, self._settings, "handler", size=self._size
-            )
+    def _opened(self) -> ConnectionPool[Connection]:
+        with self._opening:
+            if self._pool is None:
+                self._pool = connections.open_pool(
+                    self._dsn, self._settings, "handler", size=self._size
+                )
+        return self._pool
 
     def run(self, attempt: Attempt, args: dict[str, Any]) -> Outcome:
         """Run a handler in a transaction and finish its job there."""
-        assert self._pool is not None  # noqa: S101 - opened when the worker met the task
         context = attempt.context
         assert context is not None  # noqa: S101 - prepare() made it
         committing = False
         try:
-            with self._pool.connection() as connection, connection.transaction():
+            with self._opened().connection() as connection, connection.transaction():
                 context.sync_connection = connection
                 value = attempt.task.call(context, args)
                 self._finish(connection, attempt, value)

@@ -76,6 +76,7 @@ class Worker:
         self._board = board or Board(settings.concurrency + settings.threads)
         self._wake = loop.Wake()
         self._inbox = Inbox(self._wake)
+        self._probe = probe.Probe(settings, self._queues, self._inbox.heads)
         self._stop = False
         self._stopping_since: float | None = None
         self._cut: int | None = None
@@ -91,6 +92,8 @@ class Worker:
         """
         link = Link("worker", self._dsn, self._settings, self._emit)
         self._register(link.connection())
+        # Before the first claim, so that it knows the lanes and takes the best first.
+        self._probe(link.connection())
         executors = self._make_executors()
         exchange = self._make_exchange(link, executors)
         close = self._start_parts()
@@ -172,22 +175,28 @@ class Worker:
         if self._alone:
             rotas.append(self._own_heartbeat())
         wakes = [loop.Wake() for _ in rotas]
-        for rota, wake in zip(rotas, wakes, strict=True):
+        threads = [
             loop.start("maintenance", rota.step, wake)
+            for rota, wake in zip(rotas, wakes, strict=True)
+        ]
         listener = self._listener()
+        if self._settings.listen:
+            threads.append(loop.start("listen", listener.step, loop.Wake()))
 
         def close() -> None:
             listener.close()
             for rota, wake in zip(rotas, wakes, strict=True):
                 rota.closed = True
                 wake()
+            for thread in threads:
+                thread.join(GRACE)
 
         return close
 
     def _maintenance(self) -> Rota:
         link = Link("maintenance", self._dsn, self._settings, self._emit)
         steps: dict[str, Step] = {
-            probe.NAME: probe.Probe(self._settings, self._queues, self._inbox.heads),
+            probe.NAME: self._probe,
             expire.NAME: expire.Expire(self._settings, self._emit),
         }
         return Rota(link, steps, self._emit)
@@ -207,7 +216,7 @@ class Worker:
     def _listener(self) -> listen.Listener:
         channels = [listen.QUEUE_PREFIX + queue for queue in self._queues]
         link = Link("listen", self._dsn, self._settings, self._emit)
-        listener = listen.Listener(
+        return listen.Listener(
             self._settings.listen_dsn or self._dsn,
             self._settings,
             [*channels, listen.WORKER_CHANNEL],
@@ -215,9 +224,6 @@ class Worker:
             connected=self._listening,
             failed=link.failed,
         )
-        if self._settings.listen:
-            loop.start("listen", listener.step, loop.Wake())
-        return listener
 
     def _heard(self, channel: str, payload: str) -> None:
         """A notification; anybody may send any, so nothing in it is trusted."""

@@ -43,7 +43,8 @@ class ThreadExecutor:
         self._settings, self._transactions = settings, transactions
         self._waiting: deque[tuple[float, Attempt]] = deque()
         self._changed = threading.Condition()
-        self._threads = self._idle = 0
+        self._threads: list[threading.Thread] = []
+        self._idle = 0
         self._taken = self._ended = 0
         self._backlog = Backlog()
         self._closed = False
@@ -62,10 +63,11 @@ class ThreadExecutor:
             self._taken += len(attempts)
             self._waiting.extend((now, attempt) for attempt in attempts)
             self._changed.notify(min(len(attempts), self._idle))
-            missing = min(len(self._waiting) - self._idle, self._slots - self._threads)
-            self._threads += max(missing, 0)
-        for _ in range(missing):
-            threading.Thread(target=self._work, name="pgqueue-thread", daemon=True).start()
+            missing = min(len(self._waiting) - self._idle, self._slots - len(self._threads))
+            for _ in range(missing):
+                thread = threading.Thread(target=self._work, name="pgqueue-thread", daemon=True)
+                self._threads.append(thread)
+                thread.start()
 
     def cancel(self, attempt: Attempt, why: Why) -> None:
         with self._changed:
@@ -92,6 +94,9 @@ class ThreadExecutor:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        if self._taken == self._ended:
+            for thread in self._threads:
+                thread.join()
         self._transactions.close()
 
     def _work(self) -> None:

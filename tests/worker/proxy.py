@@ -1,0 +1,102 @@
+"""A server's socket with a fault in it: it can cut a connection around a COMMIT."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import psycopg
+from psycopg import conninfo
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+Cut = Literal["before", "after"]
+
+
+class Proxy:
+    """Passes bytes on, both ways.
+
+    `cut` arms it: the next connection that sends a COMMIT is cut "before" the server gets it, or
+    "after" the server has answered and before the client hears of it.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        with psycopg.connect(dsn) as connection:
+            host, port = connection.info.host, connection.info.port
+        self._target: str | tuple[str, int] = (
+            f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port)
+        )
+        self._folder = tempfile.TemporaryDirectory(prefix="pgq-proxy-")
+        path = Path(self._folder.name, ".s.PGSQL.5432")
+        self.dsn = conninfo.make_conninfo(dsn, host=self._folder.name, port=5432)
+        self.cut: Cut | None = None
+        self.cuts = 0
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen(64)
+        self._sockets: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> Proxy:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for each in [self._listener, *self._sockets]:
+            _close(each)
+        self._folder.cleanup()
+
+    def cut_all(self) -> None:
+        """Cut every connection that is open now."""
+        for each in self._sockets:
+            _close(each)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                family = socket.AF_UNIX if isinstance(self._target, str) else socket.AF_INET
+                server = socket.socket(family)
+                server.connect(self._target)
+                self._sockets += [client, server]
+                doomed = threading.Event()
+                for args in ((client, server, doomed, True), (server, client, doomed, False)):
+                    threading.Thread(target=self._pass_on, args=args, daemon=True).start()
+
+    def _pass_on(
+        self, source: socket.socket, target: socket.socket, doomed: threading.Event, up: bool
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if up and self.cut is not None and b"COMMIT" in data:
+                    cut, self.cut = self.cut, None
+                    doomed.set()
+                    if cut == "before":
+                        break
+                elif not up and doomed.is_set():
+                    # The server has answered the COMMIT; nobody will hear of it.
+                    break
+                target.sendall(data)
+        if doomed.is_set() and not up:
+            self.cuts += 1
+        if not (up and doomed.is_set()):
+            _close(source)
+            _close(target)
+        elif self.cut is None and up:
+            _close(source)
+            _close(target)
+
+
+def _close(each: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        each.shutdown(socket.SHUT_RDWR)
+    each.close()

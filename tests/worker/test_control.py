@@ -1,0 +1,260 @@
+"""Cancel, stop, suspects, waking: what reaches a worker from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+from pgqueue.context import JobContext
+from pgqueue.errors import SchemaError
+from pgqueue.telemetry import events
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgqueue.app import PgQueue
+    from tests.worker.conftest import Running
+    from tests.worker.table import Table
+
+    Work = Callable[..., Running]
+
+
+def request_cancel(table: Table, id_: int) -> None:
+    table.connection.execute(
+        "update pgqueue.jobs set cancel_requested_at = clock_timestamp() where id = %s", [id_]
+    )
+    table.connection.execute(
+        "select pg_notify('pgqueue_worker', worker_id::text) from pgqueue.jobs where id = %s",
+        [id_],
+    )
+
+
+def test_cancel_ends_a_running_coroutine(app: PgQueue, table: Table, work: Work) -> None:
+    @app.task(name="waits")
+    async def waits() -> None:
+        await asyncio.Event().wait()
+
+    id_ = table.add_one("waits")
+    work()
+    table.wait(id_, "running")
+    request_cancel(table, id_)
+    table.wait(id_, "cancelled")
+    assert table.outcomes(id_) == ["cancelled"]
+
+
+def test_a_thread_is_told_and_its_success_wins(app: PgQueue, table: Table, work: Work) -> None:
+    @app.task(name="looks")
+    def looks(context: JobContext) -> str:
+        wait_until(lambda: context.cancelled, what="told to end")
+        return "done anyway"
+
+    id_ = table.add_one("looks")
+    work()
+    table.wait(id_, "running")
+    request_cancel(table, id_)
+    table.wait(id_, "succeeded")
+
+
+def test_a_failure_after_a_cancel_is_a_cancel_and_not_a_retry(
+    app: PgQueue, table: Table, work: Work
+) -> None:
+    @app.task(name="looks")
+    def looks(context: JobContext) -> None:
+        wait_until(lambda: context.cancelled, what="told to end")
+        raise InterruptedError
+
+    id_ = table.add_one("looks")
+    work()
+    table.wait(id_, "running")
+    request_cancel(table, id_)
+    table.wait(id_, "cancelled")
+
+
+def test_cancel_of_a_claimed_job_that_has_not_started(
+    app: PgQueue, table: Table, work: Work
+) -> None:
+    release = threading.Event()
+
+    @app.task(name="blocks")
+    def blocks() -> None:
+        release.wait(20)
+
+    suspects = table.add("blocks", count=2)
+    table.connection.execute("update pgqueue.jobs set suspect = true")
+    work()
+    table.wait(suspects, "running")
+    request_cancel(table, suspects[1])
+    table.wait(suspects[1], "cancelled")
+    release.set()
+    table.wait(suspects[0], "succeeded")
+
+
+def test_a_stopping_worker_lets_handlers_finish_and_claims_nothing(
+    app: PgQueue, table: Table, work: Work
+) -> None:
+    release = threading.Event()
+
+    @app.task(name="blocks")
+    def blocks() -> None:
+        release.wait(20)
+
+    ids = table.add("blocks", count=3)
+    worker = work()
+    table.wait(ids, "running")
+    worker.worker.stop()
+    wait_until(lambda: worker.seen(events.WorkerStopping))
+    later = table.add_one("blocks")
+    release.set()
+    assert worker.stop() == 0
+    assert [table.state(id_) for id_ in ids] == ["succeeded"] * 3
+    assert table.state(later) == "ready"
+    assert table.row(later)["lease"] == 0
+    assert table.connection.execute("select count(*) from pgqueue.workers").fetchone() == (0,)
+    assert table.connection.execute("select count(*) from pgqueue.sleepers").fetchone() == (0,)
+
+
+def test_what_has_not_started_is_given_back_at_no_cost(
+    app: PgQueue, table: Table, work: Work
+) -> None:
+    release = threading.Event()
+
+    @app.task(name="blocks")
+    def blocks() -> None:
+        release.wait(20)
+
+    ids = table.add("blocks", count=3)
+    table.connection.execute("update pgqueue.jobs set suspect = true")
+    worker = work()
+    table.wait(ids, "running")
+    worker.worker.stop()
+    table.wait(ids[1:], "ready")
+    release.set()
+    assert worker.stop() == 0
+    assert [(table.row(id_)["attempt"], table.attempts(id_)) for id_ in ids[1:]] == [(0, [])] * 2
+
+
+def test_handlers_are_cut_at_the_shutdown_timeout_and_their_attempt_given_back(
+    app: PgQueue, table: Table, work: Work
+) -> None:
+    release = threading.Event()
+
+    @app.task(name="waits")
+    async def waits() -> None:
+        await asyncio.Event().wait()
+
+    @app.task(name="blocks")
+    def blocks() -> None:
+        release.wait(30)
+
+    ids = [table.add_one("waits"), table.add_one("blocks")]
+    worker = work(shutdown_timeout=0.1)
+    table.wait(ids, "running")
+    assert worker.stop() == 1
+    for id_ in ids:
+        row = table.row(id_)
+        assert (row["state"], row["attempt"]) == ("ready", 0)
+        assert table.outcomes(id_) == ["interrupted"]
+    release.set()
+
+
+def test_suspects_run_one_at_a_time_beside_others(app: PgQueue, table: Table, work: Work) -> None:
+    running: set[int] = set()
+    most = 0
+    release = threading.Event()
+
+    @app.task(name="counts")
+    def counts(context: JobContext) -> None:
+        nonlocal most
+        running.add(context.id)
+        most = max(most, len(running))
+        release.wait(20)
+        running.discard(context.id)
+
+    @app.task(name="healthy")
+    def healthy() -> None: ...
+
+    suspects = table.add("counts", count=3)
+    table.connection.execute("update pgqueue.jobs set suspect = true")
+    worker = work()
+    table.wait(suspects, "running")
+    table.wait(table.add("healthy", count=10), "succeeded")
+    wait_until(lambda: running)
+    named = table.connection.execute("select suspect_id from pgqueue.workers").fetchone()
+    assert named is not None
+    assert {named[0]} == running
+    release.set()
+    table.wait(suspects, "succeeded")
+    assert most == 1
+    assert worker.stop() == 0
+
+
+def test_a_sleeping_worker_is_woken_by_the_commit(app: PgQueue, table: Table, work: Work) -> None:
+    """The poll is an hour away: only the notification can bring the job."""
+
+    @app.task(name="plain")
+    def plain() -> None: ...
+
+    work(poll_interval=60)
+    armed = "select count(*) from pgqueue.sleepers"
+    wait_until(lambda: table.connection.execute(armed).fetchone() == (1,), what="armed")
+    table.wait(table.add_one("plain"), "succeeded", timeout=5)
+    table.wait(table.add_one("plain", priority=33), "succeeded", timeout=5)
+
+
+def test_without_listen_jobs_are_found_by_polling(app: PgQueue, table: Table, work: Work) -> None:
+    @app.task(name="plain")
+    def plain() -> None: ...
+
+    work(listen=False)
+    table.wait(table.add_one("plain"), "succeeded")
+    assert table.connection.execute("select count(*) from pgqueue.sleepers").fetchone() == (0,)
+
+
+def test_a_job_below_the_floor_is_found_by_the_probe(
+    app: PgQueue, table: Table, work: Work
+) -> None:
+    """A transaction that was open for long commits a job older than what was claimed since."""
+
+    @app.task(name="plain")
+    def plain() -> None: ...
+
+    work(listen=False)
+    table.wait(table.add_one("plain"), "succeeded")
+    row = table.connection.execute(
+        "insert into pgqueue.jobs (task, run_at) "
+        "values ('plain', clock_timestamp() - interval '1 hour') returning id"
+    ).fetchone()
+    assert row is not None
+    table.wait(row[0], "succeeded", timeout=10)
+
+
+def test_a_job_of_a_new_priority_is_found_by_the_probe(
+    app: PgQueue, table: Table, work: Work
+) -> None:
+    @app.task(name="plain")
+    def plain() -> None: ...
+
+    work(listen=False)
+    table.wait(table.add_one("plain", priority=-77), "succeeded", timeout=10)
+
+
+def test_nonsense_in_a_notification_harms_nothing(app: PgQueue, table: Table, work: Work) -> None:
+    @app.task(name="plain")
+    def plain() -> None: ...
+
+    work()
+    for payload in ("", "x", "²", "-", "999999999999999999999", "1; drop table"):
+        for channel in ("pgqueue.default", "pgqueue_worker"):
+            table.connection.execute("select pg_notify(%s, %s)", [channel, payload])
+    table.wait(table.add_one("plain"), "succeeded")
+
+
+def test_a_worker_refuses_a_schema_that_it_does_not_support(
+    app: PgQueue, table: Table, work: Work
+) -> None:
+    table.connection.execute("update pgqueue.alembic_version set version_num = '9999'")
+    worker = work()
+    worker.thread.join(10)
+    assert isinstance(worker.error, SchemaError)

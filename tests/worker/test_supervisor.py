@@ -1,0 +1,209 @@
+"""Processes: crashes by kill -9, restarts, stops, exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.waiting import wait_until
+from tests.worker.processes import Supervised, alive, pids, wait_for_workers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import psycopg
+
+    from tests.worker.table import Table
+
+
+def test_jobs_of_a_killed_worker_run_again_elsewhere(
+    dsn: str, table: Table, tmp_path: Path
+) -> None:
+    flags = [str(tmp_path / str(number)) for number in range(3)]
+    ids = [table.add_one("waits_once", args={"flag": flag}) for flag in flags]
+    with Supervised(dsn) as supervised:
+        table.wait(ids, "running")
+        wait_until(lambda: all((tmp_path / str(number)).exists() for number in range(3)))
+        [(worker_id, pid)] = wait_for_workers(table).items()
+        os.kill(pid, signal.SIGKILL)
+        table.wait(ids, "succeeded")
+        wait_for_workers(table, other_than={worker_id})
+        supervised.terminate()
+        assert supervised.wait() == 0
+        assert "SIGKILL" in supervised.stderr
+    for id_ in ids:
+        [rescue] = table.attempts(id_)
+        assert (rescue["outcome"], rescue["worker_id"]) == ("rescued", worker_id)
+        assert table.row(id_)["attempt"] == 1
+        assert table.row(id_)["crash_count"] == 0
+
+
+def test_what_a_killed_worker_had_not_started_is_given_back_without_a_trace(
+    dsn: str, table: Table
+) -> None:
+    blocking = table.add("blocks", count=4)
+    with Supervised(dsn):
+        table.wait(blocking, "running")
+        waiting = table.add("blocks", count=2, priority=-1)
+        table.connection.execute("update pgqueue.jobs set suspect = true where priority = -1")
+        [pid] = wait_for_workers(table).values()
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: all(table.outcomes(id_) == ["rescued"] for id_ in blocking))
+    assert all(table.attempts(id_) == [] for id_ in waiting)
+
+
+@pytest.mark.parametrize("how", ["sigkill", "segfault", "exit"])
+def test_a_job_that_kills_its_process_is_dead_at_the_cap_and_no_other_is(
+    dsn: str, table: Table, how: str
+) -> None:
+    healthy = table.add("noop", count=200)
+    poison = table.add_one("kills", args={"how": how})
+    healthy += table.add("noop", count=200)
+    with Supervised(dsn):
+        table.wait(poison, "dead", timeout=60)
+        table.wait(healthy, "succeeded", timeout=30)
+    row = table.row(poison)
+    assert row["crash_count"] == 3
+    assert table.outcomes(poison)[-1] == "dead"
+    assert table.attempts(poison)[-1]["error_type"] == "crashed"
+    assert table.count("crash_count > 0") == 1
+
+
+def test_workers_and_their_children_end_with_the_supervisor(
+    dsn: str, table: Table, tmp_path: Path
+) -> None:
+    flag = tmp_path / "pid"
+    table.add_one("spawns", args={"flag": str(flag)})
+    with Supervised(dsn, "--processes", "2") as supervised:
+        workers = wait_for_workers(table, 2)
+        wait_until(lambda: flag.exists() and flag.read_text())
+        supervised.process.kill()
+        wait_until(lambda: not any(alive(pid) for pid in workers.values()), what="workers ended")
+
+
+def test_what_a_handler_started_ends_with_its_worker(
+    dsn: str, table: Table, tmp_path: Path
+) -> None:
+    flag = tmp_path / "pid"
+    id_ = table.add_one("spawns", args={"flag": str(flag)})
+    with Supervised(dsn):
+        wait_until(lambda: flag.exists() and flag.read_text())
+        grandchild = int(flag.read_text())
+        [pid] = wait_for_workers(table).values()
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not alive(grandchild), what="the grandchild ended")
+        wait_until(lambda: table.outcomes(id_) == ["rescued"])
+
+
+def test_a_clean_stop_has_exit_code_0_and_leaves_no_worker(dsn: str, table: Table) -> None:
+    ids = table.add("noop", count=50)
+    with Supervised(dsn, "--processes", "2") as supervised:
+        table.wait(ids, "succeeded")
+        wait_for_workers(table, 2)
+        supervised.terminate()
+        assert supervised.wait() == 0
+    assert pids(table) == {}
+
+
+def test_handlers_cut_at_the_shutdown_timeout_give_exit_code_1(dsn: str, table: Table) -> None:
+    ids = [table.add_one("waits"), table.add_one("blocks")]
+    with Supervised(dsn, "--shutdown-timeout", "0.2") as supervised:
+        table.wait(ids, "running")
+        supervised.terminate()
+        assert supervised.wait() == 1
+    assert [table.state(id_) for id_ in ids] == ["ready", "ready"]
+    assert [table.outcomes(id_) for id_ in ids] == [["interrupted"], ["interrupted"]]
+    assert [table.row(id_)["attempt"] for id_ in ids] == [0, 0]
+
+
+def test_a_second_signal_ends_all_at_once_and_blames_nobody(dsn: str, table: Table) -> None:
+    id_ = table.add_one("blocks")
+    with Supervised(dsn) as supervised:
+        table.wait(id_, "running")
+        [pid] = wait_for_workers(table).values()
+        supervised.terminate()
+        wait_until(lambda: not _claims(table), what="the worker disarmed: it is stopping")
+        supervised.terminate()
+        assert supervised.wait() == 130
+        assert not alive(pid)
+    row = table.row(id_)
+    assert (row["state"], row["attempt"], row["suspect"], row["crash_count"]) == (
+        "ready",
+        0,
+        False,
+        0,
+    )
+    assert table.outcomes(id_) == ["interrupted"]
+
+
+def _claims(table: Table) -> bool:
+    return bool(table.connection.execute("select from pgqueue.sleepers").fetchall())
+
+
+def test_two_processes_share_the_work(dsn: str, table: Table) -> None:
+    with Supervised(dsn, "--processes", "2"):
+        wait_for_workers(table, 2)
+        ids = table.add("noop", count=20_000)
+        table.wait(ids, "succeeded", timeout=60)
+    workers = table.connection.execute("select distinct worker_id from pgqueue.jobs").fetchall()
+    assert len(workers) == 2
+    assert table.count("lease <> 2 or attempt <> 1") == 0
+
+
+def test_a_handler_that_reads_standard_input_gets_nothing(dsn: str, table: Table) -> None:
+    id_ = table.add_one("reads_stdin")
+    with Supervised(dsn):
+        table.wait(id_, "succeeded")
+    assert table.row(id_)["result"] == ""
+
+
+def test_transactional_effects_survive_kills_exactly_once(
+    dsn: str, table: Table, connection: psycopg.Connection
+) -> None:
+    connection.execute("create table effects (job_id bigint)")
+    with Supervised(dsn, "--processes", "2"):
+        ids = table.add("effect", count=3000)
+        for kills in range(1, 4):
+            wait_until(lambda: table.count("state = 'succeeded'") > kills * 300, 30)
+            workers = wait_until(lambda: pids(table), 20)
+            os.kill(next(iter(workers.values())), signal.SIGKILL)
+        table.wait(ids, "succeeded", timeout=60)
+    twice = "select job_id from effects group by job_id having count(*) > 1"
+    assert connection.execute(twice).fetchall() == []
+    assert connection.execute("select count(*) from effects").fetchone() == (3000,)
+
+
+@pytest.mark.parametrize(
+    ("app", "code", "says"),
+    [
+        ("tests.worker.no_such_module:app", 2, "no_such_module"),
+        ("tests.worker.jobs:nothing", 2, "nothing"),
+        ("tests.worker.jobs:noop", 2, "noop"),
+    ],
+)
+def test_an_app_that_cannot_be_loaded_is_told_in_one_line(
+    dsn: str, app: str, code: int, says: str
+) -> None:
+    with Supervised(dsn, app=app) as supervised:
+        assert supervised.wait() == code
+        assert says in supervised.stderr
+        assert "Traceback" not in supervised.stderr
+
+
+def test_a_schema_that_is_missing_is_exit_code_4_and_says_what_to_run(empty_dsn: str) -> None:
+    with Supervised(empty_dsn) as supervised:
+        assert supervised.wait() == 4
+        assert "pgqueue migrate" in supervised.stderr
+        assert "Traceback" not in supervised.stderr
+
+
+def test_a_database_that_does_not_answer_is_exit_code_3_and_shows_no_password() -> None:
+    dsn = "postgresql://me:sesame@127.0.0.1:1/none"
+    with Supervised(dsn) as supervised:
+        assert supervised.wait() == 3
+        assert "127.0.0.1" in supervised.stderr
+        assert "sesame" not in supervised.stderr
+        assert "Traceback" not in supervised.stderr
