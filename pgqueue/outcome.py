@@ -130,12 +130,15 @@ def decide(
         error: what the handler raised, or JobTimeout.
         job: the attempt's job.
         retry: seconds to wait, by attempt; an error of its own makes the job dead, with both told.
-        dead_on: exceptions that are never retried.
+        dead_on: exceptions that are never retried. A Retry that the handler raises outranks a
+            class that merely covers it, such as Exception.
     """
     if isinstance(error, Snooze):
         return _snoozed(error, job)
     if isinstance(error, Cancel):
-        return cancelled(job, error.reason or "the handler cancelled it")
+        return cancelled(job, _message(error) or "the handler cancelled it")
+    if isinstance(error, Retry):
+        dead_on = tuple(each for each in dead_on if issubclass(each, Retry))
     final = isinstance(error, (Dead, InvalidPayload, *dead_on))
     if final or job.attempt >= job.max_attempts:
         return _failed(error, job, "dead")
@@ -145,7 +148,7 @@ def decide(
 def _snoozed(error: Snooze, job: ClaimedJob) -> Unsuccessful:
     try:
         delay = clamp_delay(_seconds(error.after))
-    except (TypeError, ValueError) as bad:
+    except Exception as bad:  # noqa: BLE001 - `after` is whatever the handler passed
         return _failed(bad, job, "dead")
     return Unsuccessful(job.id, job.lease, "ready", delay=delay, refund=1)
 
@@ -156,7 +159,7 @@ def _retried(error: BaseException, job: ClaimedJob, retry: RetryRule) -> Unsucce
         delay = retry(job.attempt) if own is None else _seconds(own)
         delay = clamp_delay(float(delay))
     except Exception as bad:  # noqa: BLE001 - a retry rule is the user's code
-        bad.add_note(f"raised by the retry rule, after {type(error).__name__}: {error}")
+        bad.add_note(f"raised by the retry rule, after {_type_name(error)}: {_message(error)}")
         return _failed(bad, job, "dead")
     outcome = _failed(error, job, "ready")
     outcome.delay = delay
@@ -188,7 +191,7 @@ def _type_name(error: BaseException) -> str:
 def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as bad:  # noqa: BLE001 - __str__ is the user's code
+    except BaseException as bad:  # noqa: BLE001 - __str__ is the user's code
         return f"<no message: str() of the error raised {type(bad).__name__}>"
 
 
@@ -200,7 +203,7 @@ def _traceback(error: BaseException) -> str | None:
         own = error.__traceback__.tb_next if error.__traceback__ else None
         lines = traceback_module.format_exception(type(error), error, own or error.__traceback__)
         return "".join(lines)
-    except Exception as bad:  # noqa: BLE001 - formatting calls the user's __str__ and __repr__
+    except BaseException as bad:  # noqa: BLE001 - formatting calls the user's __str__
         return f"<no traceback: formatting it raised {type(bad).__name__}>"
 
 
