@@ -15,10 +15,15 @@ DSN_VARIABLES: Final = ("PGQUEUE_DATABASE_URL", "DATABASE_URL")
 LIBPQ_VARIABLES: Final = ("PGHOST", "PGDATABASE", "PGSERVICE", "PGUSER", "PGPORT", "PGHOSTADDR")
 
 _SCHEME = re.compile(r"^(?:postgres|postgresql)(?:\+[a-z0-9_]+)?://", re.IGNORECASE)
-_URL_PASSWORD = re.compile(r"(?P<head>://[^/?#:@]*:)[^/?#]*(?=@)")
+# To the last @, even past a slash: people forget to escape what their passwords hold.
+_URL_PASSWORD = re.compile(r"(?P<head>://[^/?#:@]*:).*(?=@)", re.DOTALL)
+_URL_OPTION = re.compile(r"(?P<head>[?&](?:ssl)?password=)[^&\s]+", re.IGNORECASE)
 _KEYWORD_PASSWORD = re.compile(
-    r"(?P<head>\b(?:ssl)?password\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s&]+)", re.IGNORECASE
+    r"(?P<head>(?<![?&])\b(?:ssl)?password\s*=\s*)"
+    r"(?:'(?:[^'\\]|\\.)*'?|(?:\\.|[^ \t\n\r\f\v])+)",
+    re.IGNORECASE | re.DOTALL,
 )
+_PASSWORDS: Final = (_URL_PASSWORD, _URL_OPTION, _KEYWORD_PASSWORD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +89,15 @@ _RANGES: Final = (
     ("crash_cap", 1, 1000),
     ("shutdown_timeout", 0, 24 * 3600),
 )
+_WHOLE: Final = frozenset({"max_payload", "pool_size", "concurrency", "threads", "crash_cap"})
 
 
 def _check_range(name: str, value: object, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ConfigError(f"{name}={value!r}: expected a number from {low:g} to {high:g}")
+    whole = name in _WHOLE
+    kind = int if whole else int | float
+    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+        what = "a whole number" if whole else "a number"
+        raise ConfigError(f"{name}={value!r}: expected {what} from {low:g} to {high:g}")
 
 
 def resolve_dsn(explicit: str | None, environ: Mapping[str, str]) -> str:
@@ -129,5 +138,7 @@ def normalize_dsn(dsn: str) -> str:
 
 
 def mask_dsn(dsn: str) -> str:
-    """The DSN with its password replaced, for messages and logs."""
-    return _KEYWORD_PASSWORD.sub(r"\g<head>***", _URL_PASSWORD.sub(r"\g<head>***", dsn))
+    """The DSN with its password replaced, for messages and logs; in doubt, with more than that."""
+    for password in _PASSWORDS:
+        dsn = password.sub(r"\g<head>***", dsn)
+    return dsn
