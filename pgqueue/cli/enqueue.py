@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from pgqueue.cli.options import Dsn, Json, database
-from pgqueue.cli.output import print_json, say
+from pgqueue.cli.output import counted, print_json, say
 from pgqueue.errors import ConfigError
 
 CHUNK = 10_000
@@ -104,7 +104,8 @@ def _from_stdin(dsn: str | None, as_json: bool) -> None:
     else:
         created = sum(handle["created"] for handle in handles)
         existing = len(handles) - created
-        say(f"enqueued {created} jobs" + (f"; {existing} existed already" if existing else ""))
+        more = f"; {existing} existed already" if existing else ""
+        say(f"enqueued {counted(created)}{more}")
 
 
 def _documents(text: str) -> list[Any]:

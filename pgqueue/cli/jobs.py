@@ -10,7 +10,7 @@ import typer
 
 from pgqueue.cli.failures import FAILED, NOTHING_MATCHED, USAGE
 from pgqueue.cli.options import Dsn, Json, Yes, database
-from pgqueue.cli.output import for_people, print_json, print_table, say, warn
+from pgqueue.cli.output import counted, for_people, print_json, print_table, say, warn
 from pgqueue.errors import ConfigError
 from pgqueue.job import FINAL_STATES
 
@@ -36,7 +36,7 @@ All = Annotated[
 ]
 
 LIVE_STATES: "Final[tuple[State, ...]]" = ("ready", "blocked", "running")
-_COLUMNS = ("id", "state", "queue", "task", "priority", "attempt", "run at", "created", "args")
+_COLUMNS: Final = ("id", "state", "queue", "task", "priority", "attempt", "args")
 PAGE: Final = 500
 """Rows of one read: a long list is printed from many short transactions."""
 
@@ -60,9 +60,10 @@ def list_jobs(
     if as_json:
         print_json(rows)
         return
-    print_table(_COLUMNS, map(_cells, rows))
     if for_people() and not rows:
         say("no jobs match")
+    else:
+        print_table(_COLUMNS, map(_cells, rows))
 
 
 def _rows(inspector: "Inspector", which: "JobFilter", limit: int | None) -> Iterator["JobRow"]:
@@ -78,19 +79,11 @@ def _rows(inspector: "Inspector", which: "JobFilter", limit: int | None) -> Iter
 
 
 def _cells(job: "JobRow") -> tuple[object, ...]:
-    state = job.shown_state if for_people() else job.state
     attempt = f"{job.attempt}/{job.max_attempts}"
-    return (
-        job.id,
-        state,
-        job.queue,
-        job.task,
-        job.priority,
-        attempt,
-        job.run_at,
-        job.created_at,
-        job.args,
-    )
+    lane = (job.queue, job.task, job.priority, attempt)
+    if for_people():
+        return (job.id, job.shown_state, *lane, job.args)
+    return (job.id, job.state, *lane, job.run_at, job.created_at, job.args)
 
 
 @group.command()
@@ -217,7 +210,7 @@ def _act(
     with database(dsn) as app:
         found = selection.find(app.inspector)
         if found and not selection.ids and not yes:
-            _confirm(f"{selection.verb} {len(found)} jobs")
+            _confirm(f"{selection.verb} {counted(len(found))}")
         report = action(app.operator)(found, states=selection.states)
     if as_json:
         refused = {id_: str(error) for id_, error in report.refused.items()}
@@ -231,13 +224,17 @@ def _confirm(what: str) -> None:
     if not sys.stdin.isatty():
         warn(f"error: to {what} needs --yes where nobody can be asked")
         raise typer.Exit(USAGE)
-    typer.confirm(f"{what}?", abort=True, err=True)
+    sys.stderr.write(f"{what}? [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        warn("nothing was done")
+        raise typer.Exit(FAILED)
 
 
 def _tell(report: "Report") -> None:
     for word, count in sorted(Counter(report.done.values()).items()):
         text = "asked {} running to end" if word == "requested" else f"{word} {{}}"
-        say(text.format(f"{count} job" + "s" * (count != 1)))
+        say(text.format(counted(count)))
     for error in report.refused.values():
         warn(f"error: {error}")
     if not report.done and not report.refused:

@@ -15,8 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from rich.console import JustifyMethod
+    from rich.text import Text
+
 # C0 and C1 controls, and the marks that change the direction of text.
 _STEERING: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+_NUMBERS: Final = frozenset(
+    {"id", "priority", "ready", "waiting", "running", "oldest due", "dead", "cancelled", "expired"}
+)
 
 
 def for_people() -> bool:
@@ -60,13 +67,26 @@ def _print_rich(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(highlight=False)
+    cells = [[Text(show(cell), no_wrap=True) for cell in row] for row in rows]
+    # The last column is the one that may be cut: the others say which row it is.
+    fixed = sum(_width(column) + 3 for column in [*zip(headers, *cells, strict=True)][:-1]) + 3
+    console.width = max(console.width, fixed + 10)
+    for row in cells:
+        row[-1].truncate(console.width - fixed, overflow="ellipsis")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for header in headers:
-        numeric = header in ("id", "priority", "pid")
-        table.add_column(header, justify="right" if numeric else "left", no_wrap=header != "queues")
-    for row in rows:
-        table.add_row(*(Text(show(cell), overflow="ellipsis") for cell in row))
-    Console(highlight=False).print(table)
+        justify: JustifyMethod = "right" if header in _NUMBERS else "left"
+        table.add_column(header, justify=justify, no_wrap=True)
+    for row in cells:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _width(column: Iterable[str | Text]) -> int:
+    from rich.cells import cell_len
+
+    return max(cell_len(str(cell)) for cell in column)
 
 
 def print_json(value: Any) -> None:
@@ -81,6 +101,11 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     return str(value)
+
+
+def counted(jobs: int) -> str:
+    """A number of jobs, in words."""
+    return f"{jobs} job" if jobs == 1 else f"{jobs} jobs"
 
 
 def say(text: str) -> None:

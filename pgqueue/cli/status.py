@@ -18,7 +18,7 @@ _QUEUE_COLUMNS = (
     "cancelled",
     "expired",
 )
-_WORKER_COLUMNS = ("worker", "state", "heartbeat", "running", "queues", "pid", "version")
+_WORKER_COLUMNS = ("worker", "state", "heartbeat", "running", "pid", "version", "queues")
 
 
 def status(dsn: Dsn = None, as_json: Json = False) -> None:
@@ -35,13 +35,14 @@ def _print(found: "Status") -> None:
     people = for_people()
     if people and not found.queues:
         say("no live jobs, and none that ended badly")
-    kind = () if people else ("queue",)
-    print_table(_QUEUE_COLUMNS, [(*kind, *_queue(queue)) for queue in found.queues])
+    else:
+        kind = () if people else ("queue",)
+        print_table(_QUEUE_COLUMNS, [(*kind, *_queue(queue)) for queue in found.queues])
     if people and not found.workers:
         say("no workers: start one with pgqueue worker -A module:app")
-        return
-    kind = () if people else ("worker",)
-    print_table(_WORKER_COLUMNS, [(*kind, *_worker(worker)) for worker in found.workers])
+    else:
+        kind = () if people else ("worker",)
+        print_table(_WORKER_COLUMNS, [(*kind, *_worker(worker)) for worker in found.workers])
 
 
 def _queue(queue: "QueueStatus") -> tuple[object, ...]:
@@ -54,7 +55,7 @@ def _worker(worker: "WorkerView") -> tuple[object, ...]:
     state = "alive" if worker.alive else "dead"
     queues = ",".join(worker.queues)
     age = f"{_age(worker.heartbeat_age)} ago" if for_people() else _age(worker.heartbeat_age)
-    return worker.name, state, age, worker.running, queues, worker.pid, worker.version
+    return worker.name, state, age, worker.running, worker.pid, worker.version, queues
 
 
 def _age(seconds: float) -> str:

@@ -253,7 +253,7 @@ def test_a_bulk_action_where_nobody_can_be_asked_needs_yes(
     stdin("y\n")
     answer = pgqueue("jobs", verb, "--all")
     assert (answer.code, answer.out) == (2, "")
-    assert answer.err == f"error: to {verb} 1 jobs needs --yes where nobody can be asked\n"
+    assert answer.err == f"error: to {verb} 1 job needs --yes where nobody can be asked\n"
     assert states(connection) == before
 
 

@@ -1,0 +1,143 @@
+"""On a terminal: tables, questions, and an interrupt."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cli.test_program import CODE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import psycopg
+
+    Insert = Callable[..., int]
+
+
+class Terminal:
+    """A program on a pseudo-terminal."""
+
+    def __init__(self, dsn: str, *arguments: str) -> None:
+        self.master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", CODE, *arguments],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=os.environ
+            | {"PGQUEUE_DATABASE_URL": dsn, "TERM": "xterm", "COLUMNS": "90", "TZ": "UTC"},
+        )
+        os.close(slave)
+        self.seen = ""
+
+    def read_until(self, words: str) -> None:
+        while words not in self.seen:
+            self.seen += self._read() or pytest.fail(f"{words!r} is not in {self.seen!r}")
+
+    def rest(self) -> str:
+        while text := self._read():
+            self.seen += text
+        return self.seen
+
+    def type(self, text: str) -> None:
+        os.write(self.master, text.encode())
+
+    def code(self) -> int:
+        self.rest()
+        return self.process.wait(timeout=30)
+
+    def _read(self) -> str:
+        # Linux ends a terminal's output with EIO, others with an empty read.
+        with contextlib.suppress(OSError):
+            return os.read(self.master, 65536).decode()
+        return ""
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+
+
+@pytest.fixture
+def terminal(dsn: str) -> Iterator[Callable[..., Terminal]]:
+    with contextlib.ExitStack() as stack:
+
+        def start(*arguments: str) -> Terminal:
+            started = Terminal(dsn, *arguments)
+            stack.callback(started.close)
+            return started
+
+        yield start
+
+
+def test_a_list_is_a_table_and_says_who_waits(
+    terminal: Callable[..., Terminal], insert: Insert
+) -> None:
+    insert(task="mail.send", run_at="2999-01-01 00:00+00", queue="mail")
+    insert(task="mail.send", run_at="2999-01-01 00:00+00", attempt=2)
+    out = terminal("jobs", "list").rest()
+    for words in ("attempt", "waiting until 2999-01-01 00:00:00", "retrying at 2999-01-01", "2/8"):
+        assert words in out
+
+
+def test_long_data_is_cut_but_never_the_id(
+    terminal: Callable[..., Terminal], insert: Insert
+) -> None:
+    job_id = insert(task="x" * 128, args='{"x": "' + "y" * 500 + '"}')
+    out = terminal("jobs", "list").rest()
+    assert f" {job_id} " in out
+    assert "x" * 50 in out
+    assert "y" * 50 not in out
+    assert "…" in out
+
+
+def test_data_cannot_steer_the_terminal(terminal: Callable[..., Terminal], insert: Insert) -> None:
+    job_id = insert(args='{"x": "\x9b2J\u202e [bold]"}', key="\x1b[2J")
+    for command in (("jobs", "list"), ("jobs", "show", str(job_id))):
+        out = terminal(*command).rest()
+        assert r"\u009b2J" in out
+        assert "\x9b" not in out
+        assert "\x1b[2J" not in out
+
+
+def test_nothing_to_show_is_said(terminal: Callable[..., Terminal]) -> None:
+    assert "no jobs match" in terminal("jobs", "list").rest()
+    out = terminal("status").rest()
+    assert "no live jobs" in out
+    assert "no workers: start one with pgqueue worker" in out
+
+
+@pytest.mark.parametrize(("answer", "left"), [("y\n", 0), ("n\n", 1), ("\n", 1), ("\x04", 1)])
+def test_a_bulk_delete_asks_first(
+    terminal: Callable[..., Terminal],
+    insert: Insert,
+    connection: psycopg.Connection[Any],
+    answer: str,
+    left: int,
+) -> None:
+    insert(state="dead")
+    started = terminal("jobs", "delete", "--all")
+    started.read_until("delete 1 job? [y/N] ")
+    started.type(answer)
+    assert started.code() == left  # 1: a no is a failure, for scripts
+    assert connection.execute("select count(*) from pgqueue.jobs").fetchone() == (left,)
+
+
+def test_an_interrupt_is_exit_code_130(
+    terminal: Callable[..., Terminal], insert: Insert, connection: psycopg.Connection[Any]
+) -> None:
+    insert(state="dead")
+    started = terminal("jobs", "delete", "--all")
+    started.read_until("[y/N] ")
+    started.process.send_signal(signal.SIGINT)
+    assert started.code() == 130
+    assert "Traceback" not in started.seen
+    assert connection.execute("select count(*) from pgqueue.jobs").fetchone() == (1,)
