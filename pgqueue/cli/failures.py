@@ -31,6 +31,8 @@ _CODES: Final[dict[type[PgQueueError], int]] = {
 }
 _NO_SCHEMA: Final = ("3F000", "42P01", "42883", "42703")
 
+_TOO_SLOW: Final = "57014"
+
 
 def explain(error: Exception) -> tuple[int | None, str]:
     """The exit code for an error and what to print; None for a defect of ours."""
@@ -53,4 +55,6 @@ def _explain_driver(error: Exception) -> tuple[int | None, str]:
         return SCHEMA, f"the pgqueue schema is missing or behind ({said}): run pgqueue migrate"
     if state is None or state.startswith(("08", "57P")):
         return NO_CONNECTION, f"the connection to the database was lost: {said}"
+    if state == _TOO_SLOW:
+        return FAILED, "the database took too long: ask for less, by --state, --queue or --limit"
     return FAILED, f"the database refused ({state}): {said}"

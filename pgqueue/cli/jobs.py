@@ -37,6 +37,7 @@ All = Annotated[
 
 LIVE_STATES: "Final[tuple[State, ...]]" = ("ready", "blocked", "running")
 _COLUMNS: Final = ("id", "state", "queue", "task", "priority", "attempt", "args")
+SHOWN: Final = 50
 PAGE: Final = 500
 """Rows of one read: a long list is printed from many short transactions."""
 
@@ -55,15 +56,12 @@ def list_jobs(
     """List jobs, newest first: 50, or as --limit or --all says."""
     which = _filter(states, queues, tasks)
     with database(dsn) as app:
-        wanted = limit if limit or everything else 50
-        rows = list(_rows(app.inspector, which, wanted))
-    if as_json:
-        print_json(rows)
-        return
-    if for_people() and not rows:
-        say("no jobs match")
-    else:
-        print_table(_COLUMNS, map(_cells, rows))
+        wanted = limit if limit or everything else SHOWN
+        rows = _rows(app.inspector, which, wanted)
+        if as_json:
+            print_json(list(rows))
+        else:
+            print_table(_COLUMNS, map(_cells, rows), empty="no jobs match")
 
 
 def _rows(inspector: "Inspector", which: "JobFilter", limit: int | None) -> Iterator["JobRow"]:

@@ -52,13 +52,21 @@ def show(value: Any) -> str:
     return clean(str(value))
 
 
-def print_table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table on a terminal; in a pipe a line for each row, cells separated by tabs."""
-    if for_people():
-        _print_rich(headers, rows)
-        return
-    for row in rows:
-        sys.stdout.write("\t".join(map(show, row)) + "\n")
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:
+    """A table on a terminal; in a pipe a line for each row as it comes, cells between tabs.
+
+    Args:
+        headers: shown on a terminal only.
+        rows: the cells of each row.
+        empty: what to say on a terminal when there are none.
+    """
+    if not for_people():
+        for row in rows:
+            sys.stdout.write("\t".join(map(show, row)) + "\n")
+    elif found := list(rows):
+        _print_rich(headers, found)
+    else:
+        say(empty)
 
 
 def _print_rich(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

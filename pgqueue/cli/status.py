@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from pgqueue.cli.options import Dsn, Json, database
-from pgqueue.cli.output import for_people, print_json, print_table, say
+from pgqueue.cli.output import for_people, print_json, print_table
 
 if TYPE_CHECKING:
     from pgqueue.views import QueueStatus, Status, WorkerView
@@ -32,17 +32,18 @@ def status(dsn: Dsn = None, as_json: Json = False) -> None:
 
 
 def _print(found: "Status") -> None:
-    people = for_people()
-    if people and not found.queues:
-        say("no live jobs, and none that ended badly")
-    else:
-        kind = () if people else ("queue",)
-        print_table(_QUEUE_COLUMNS, [(*kind, *_queue(queue)) for queue in found.queues])
-    if people and not found.workers:
-        say("no workers: start one with pgqueue worker -A module:app")
-    else:
-        kind = () if people else ("worker",)
-        print_table(_WORKER_COLUMNS, [(*kind, *_worker(worker)) for worker in found.workers])
+    # In a pipe the first cell says what a line is about.
+    queue, worker = ((), ()) if for_people() else (("queue",), ("worker",))
+    print_table(
+        _QUEUE_COLUMNS,
+        [(*queue, *_queue(each)) for each in found.queues],
+        empty="no live jobs, and none that ended badly",
+    )
+    print_table(
+        _WORKER_COLUMNS,
+        [(*worker, *_worker(each)) for each in found.workers],
+        empty="no workers: start one with pgqueue worker -A module:app",
+    )
 
 
 def _queue(queue: "QueueStatus") -> tuple[object, ...]:

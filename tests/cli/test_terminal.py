@@ -7,12 +7,11 @@ import os
 import pty
 import signal
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cli.test_program import CODE
+from tests.cli.test_program import CHILD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ class Terminal:
     def __init__(self, dsn: str, *arguments: str) -> None:
         self.master, slave = pty.openpty()
         self.process = subprocess.Popen(
-            [sys.executable, "-c", CODE, *arguments],
+            [*CHILD, *arguments],
             stdin=slave,
             stdout=slave,
             stderr=slave,
