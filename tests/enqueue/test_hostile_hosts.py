@@ -1,0 +1,233 @@
+"""Hosts that have set up their connections in their own way, or hand over what cannot do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row, scalar_row
+from psycopg.types.json import set_json_dumps, set_json_loads
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from pgqueue.enqueue import callers
+from pgqueue.errors import TransactionUnusable
+from tests.enqueue.sql import count, row_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Engine
+
+DOCUMENT = '{"task": "t", "args": {"text": "100 %s :n é"}}'
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Order(Base):
+    __tablename__ = "orders"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(unique=True)
+
+
+@pytest.fixture
+def engine(dsn: str) -> Iterator[Engine]:
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn))
+    Base.metadata.create_all(engine)
+    yield engine
+    engine.dispose()
+
+
+def sent(caller: Any, document: str = DOCUMENT) -> int:
+    """Enqueue; return the job's id."""
+    return int(json.loads(callers.send(caller, document))["id"])
+
+
+# psycopg
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"row_factory": dict_row},
+        {"row_factory": scalar_row},
+        {"cursor_factory": psycopg.ClientCursor},
+        {"cursor_factory": psycopg.RawCursor},
+        {"prepare_threshold": 0},
+        {"prepare_threshold": None},
+    ],
+)
+def test_a_host_s_factories_do_not_matter(dsn: str, options: dict[str, Any]) -> None:
+    with psycopg.connect(dsn, **options) as host:
+        job_id = sent(host)
+    with psycopg.connect(dsn) as connection:
+        assert row_of(connection, job_id)["args"] == {"text": "100 %s :n é"}
+
+
+def test_a_host_s_json_functions_do_not_matter(dsn: str, connection: psycopg.Connection) -> None:
+    def broken(_: Any) -> Any:
+        raise AssertionError("the host's own JSON function was called")
+
+    with psycopg.connect(dsn) as host:
+        set_json_dumps(broken, host)
+        set_json_loads(broken, host)
+        job_id = sent(host)
+    assert row_of(connection, job_id)["args"] == {"text": "100 %s :n é"}
+
+
+def test_an_autocommit_connection_has_the_transaction_of_its_block(
+    dsn: str, connection: psycopg.Connection
+) -> None:
+    with psycopg.connect(dsn, autocommit=True) as host:
+        with host.transaction(force_rollback=True):
+            sent(host)
+        assert count(connection) == 0
+        with host.transaction():
+            sent(host)
+            assert count(connection) == 0
+        assert count(connection) == 1
+
+
+def test_in_a_pipeline_the_answer_comes_too(dsn: str, connection: psycopg.Connection) -> None:
+    with psycopg.connect(dsn) as host:
+        with host.pipeline():
+            host.execute("select 1")
+            first, second = sent(host), sent(host)
+            host.rollback()
+            third = sent(host)
+        assert len({first, second, third}) == 3
+    assert count(connection) == 1
+
+
+def test_a_closed_connection_is_refused_before_any_sql(dsn: str) -> None:
+    host = psycopg.connect(dsn)
+    host.close()
+    with pytest.raises(TransactionUnusable, match="closed: enqueue through an open one"):
+        sent(host)
+
+
+def test_an_aborted_transaction_is_refused_before_any_sql(dsn: str) -> None:
+    with psycopg.connect(dsn) as host:
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            host.execute("select * from nowhere")
+        with pytest.raises(TransactionUnusable, match="roll back") as refusal:
+            sent(host)
+        assert refusal.value.__cause__ is None  # the database was not asked
+        host.rollback()
+        sent(host)
+
+
+# SQLAlchemy
+
+
+def test_what_the_session_holds_is_flushed_first(
+    engine: Engine, connection: psycopg.Connection
+) -> None:
+    with Session(engine, autoflush=False) as session, session.begin():
+        order = Order(number=5)
+        session.add(order)
+        sent(session)
+        assert order.id is not None
+        session.rollback()
+    with Session(engine, autoflush=False) as session, session.begin():
+        session.add(Order(number=5))
+        sent(session)
+    assert count(connection) == 1
+    assert connection.execute("select number from orders").fetchall() == [(5,)]
+
+
+def test_an_error_of_the_flush_is_the_caller_s_own(engine: Engine) -> None:
+    with Session(engine) as session:
+        session.add_all([Order(number=1), Order(number=1)])
+        with pytest.raises(IntegrityError):
+            sent(session)
+        with pytest.raises(TransactionUnusable, match=r"session\.rollback\(\)"):
+            sent(session)
+        session.rollback()
+        sent(session)
+
+
+def test_a_closed_sqlalchemy_connection_is_refused(engine: Engine) -> None:
+    host = engine.connect()
+    host.close()
+    with pytest.raises(TransactionUnusable, match="closed"):
+        sent(host)
+
+
+def test_a_connection_that_the_server_dropped_must_be_rolled_back(
+    engine: Engine, connection: psycopg.Connection
+) -> None:
+    with engine.connect() as host:
+        pid = host.execute(text("select pg_backend_pid()")).scalar_one()
+        connection.execute("select pg_terminate_backend(%s, 5000)", [pid])
+        with pytest.raises(Exception, match=r"terminat|closed|lost"):
+            host.execute(text("select 1"))
+        with pytest.raises(TransactionUnusable, match="roll back"):
+            sent(host)
+        host.rollback()
+        sent(host)
+        host.commit()
+    assert count(connection) == 1
+
+
+def test_sqlalchemy_s_autocommit_commits_at_once(
+    engine: Engine, connection: psycopg.Connection
+) -> None:
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as host:
+        sent(host)
+        assert count(connection) == 1
+
+
+# What is no caller
+
+
+def test_an_async_caller_of_enqueue_is_sent_to_aenqueue(dsn: str) -> None:
+    async def main() -> None:
+        async with await psycopg.AsyncConnection.connect(dsn) as host:
+            with pytest.raises(TypeError, match=r"AsyncConnection, which is asynchronous: .*aenqu"):
+                callers.send(host, DOCUMENT)
+        engine = create_async_engine("postgresql+psycopg://")
+        with pytest.raises(TypeError, match=r"asynchronous: use `await .*aenqueue"):
+            callers.send(engine.connect(), DOCUMENT)
+
+    asyncio.run(main())
+
+
+def test_a_sync_caller_of_aenqueue_is_sent_to_enqueue(dsn: str, engine: Engine) -> None:
+    async def main(host: Any) -> None:
+        with pytest.raises(TypeError, match="which is synchronous: use `enqueue"):
+            await callers.asend(host, DOCUMENT)
+
+    with psycopg.connect(dsn) as connection:
+        asyncio.run(main(connection))
+    with Session(engine) as session:
+        asyncio.run(main(session))
+
+
+def test_what_is_no_connection_is_refused_with_what_is(engine: Engine) -> None:
+    for stranger in (engine, None, object(), "postgresql://", Session):
+        with pytest.raises(TypeError, match=r"cannot enqueue through a .*; expected psycopg Conn"):
+            callers.send(stranger, DOCUMENT)
+
+
+def test_a_psycopg_caller_does_not_load_sqlalchemy(
+    dsn: str, connection: psycopg.Connection
+) -> None:
+    program = """
+import sys, psycopg
+from pgqueue.enqueue import callers
+with psycopg.connect(sys.argv[1]) as connection:
+    callers.send(connection, '{"task": "t"}')
+assert "sqlalchemy" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program, dsn], check=True)
+    assert count(connection) == 1
