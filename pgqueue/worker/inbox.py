@@ -73,10 +73,15 @@ class Inbox:
 
     def take_look(self) -> bool:
         """Whether to look anywhere."""
-        look, self._look = self._look, False
-        return look
+        # Cleared only when it was seen up: another thread may raise it in between.
+        if not self._look:
+            return False
+        self._look = False
+        return True
 
     def take_check(self) -> bool:
         """Whether to reconcile now."""
-        check, self._check = self._check, False
-        return check
+        if not self._check:
+            return False
+        self._check = False
+        return True
