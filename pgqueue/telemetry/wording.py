@@ -15,6 +15,9 @@ log: Final = logging.getLogger("pgqueue.worker")
 
 Line = tuple[int, str]
 
+LONGEST: Final = 800
+"""Characters of a line: what a handler raised may be long, and is kept whole in `attempts`."""
+
 
 def write(event: Event) -> None:
     """Log one event."""
@@ -22,8 +25,14 @@ def write(event: Event) -> None:
     log.log(level, line, extra={"event": type(event).__name__})
 
 
-def words(event: Event) -> Line:  # noqa: C901, PLR0911, PLR0912 - one case an event, flat
-    """The level and the line for an event."""
+def words(event: Event) -> Line:
+    """The level and the line for an event: one line, printable, and not longer than LONGEST."""
+    level, text = _words(event)
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return level, line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
+
+
+def _words(event: Event) -> Line:  # noqa: C901, PLR0911, PLR0912 - one case an event, flat
     match event:
         case events.WorkerStarted():
             queues = ", ".join(event.queues)
