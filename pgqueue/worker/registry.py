@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pgqueue.tasks import Task
 
-FIRST_DELAY: Final = 2.0
+FIRST_DELAY: Final = 2.5
 LAST_DELAY: Final = 30.0
 WARN_EVERY: Final = 60.0
 """Seconds between two warnings about the same task."""
