@@ -193,6 +193,8 @@ class Supervisor:
                 name = f"process {child.process.pid}"
                 self._emit(events.WorkerDied(worker_id, name, _reason(code)))
         child.close()
+        if asked and code == -signal.SIGTERM and not worker_id:
+            code = 0  # told to stop before it could listen: it had taken nothing on
         if asked:
             self._code = FORCED if self._signals > 1 else max(self._code, 1 if code else 0)
         elif not self._was_ready and code > 0:
