@@ -1,0 +1,1 @@
+"""What pgqueue costs, measured against what PostgreSQL can do: `python -m benchmarks`."""
