@@ -37,7 +37,8 @@ _STATES: Final = """
 select case when state = 'ready' and attempt > 0 then 'retrying' else state end, count(*)
 from pgqueue.jobs where queue = %s group by 1
 """
-_UNENDED: Final = ("ready", "retrying", "blocked", "running")
+_UNENDED: Final = ("running", "retrying", "ready", "blocked")
+_ORDER: Final = ("succeeded", "dead", *_UNENDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +194,8 @@ class _Demonstration:
         if not self._screen.due():
             return
         states = self._states()
-        told = ", ".join(f"{count:,} {state}" for state, count in sorted(states.items()))
+        told = [f"{states[state]:,} {state}" for state in _ORDER if state in states]
         self._screen.progress(
-            f"{self._written:,} documents written, {self._undone:,} rolled back, "
-            f"of {len(self._plan.documents):,}; jobs: {told or 'none'}"
+            f"{self._written:,} of {len(self._plan.documents):,} written, "
+            f"{self._undone:,} rolled back; {', '.join(told) or 'no jobs'}"
         )
