@@ -88,9 +88,9 @@ class Listener:
 
     def _open(self) -> Connection:
         connection = connections.connect(self._dsn, self._settings, "listen")
+        self._connection, self._quiet_since = connection, time.monotonic()
         for channel in self._channels:
             connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
-        self._connection, self._quiet_since = connection, time.monotonic()
         self._connected(True)
         return connection
 

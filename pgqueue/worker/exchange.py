@@ -314,10 +314,6 @@ class Exchange:
         self._hear()
         return self._ledger.quiet()
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._link.close()
-
     # -- failing -----------------------------------------------------------------------------
 
     def _isolate(self, error: psycopg.Error) -> bool:

@@ -91,21 +91,26 @@ class Worker:
             ConnectionFailed: the database does not answer at the start.
         """
         link = Link("worker", self._dsn, self._settings, self._emit)
-        self._register(link.connection())
-        # Before the first claim, so that it knows the lanes and takes the best first.
-        self._probe(link.connection())
+        try:
+            self._register(link.connection())
+            # Before the first claim, so that it knows the lanes and takes the best first.
+            self._probe(link.connection())
+            return self._work(link)
+        finally:
+            link.close()
+
+    def _work(self, link: Link) -> int:
         executors = self._make_executors()
         exchange = self._make_exchange(link, executors)
-        close = self._start_parts()
+        close_parts = self._start_parts()
         self._board.put(words.READY, 1)
         try:
             loop.run(lambda: self._step(exchange), self._wake)
             return self._leave(link)
         finally:
-            close()
+            close_parts()
             for executor in executors.values():
                 executor.close()
-            exchange.close()
 
     def stop(self) -> None:
         """Claim nothing more, let handlers run until the shutdown timeout, then end.

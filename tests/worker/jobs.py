@@ -25,14 +25,18 @@ async def noop() -> None:
 
 
 @app.task(name="waits")
-async def waits() -> None:
+async def waits(flag: str | None = None) -> None:
     """Wait for ever, and let itself be cancelled."""
+    if flag is not None:
+        Path(flag).touch()
     await asyncio.Event().wait()
 
 
 @app.task(name="blocks")
-def blocks() -> None:
+def blocks(flag: str | None = None) -> None:
     """Wait for ever, and let nothing cancel it."""
+    if flag is not None:
+        Path(flag).touch()
     threading.Event().wait()
 
 

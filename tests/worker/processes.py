@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,10 +24,10 @@ class Supervised:
     """`pgqueue worker` with these options; killed, with its workers, at the end."""
 
     def __init__(self, dsn: str, *options: str, app: str = "tests.worker.jobs:app") -> None:
-        self.log = Path(os.devnull)
+        self._log = tempfile.TemporaryFile("w+")
         command = [sys.executable, "-c", PROGRAM, "worker", "-A", app, "--dsn", dsn, *options]
         self.process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log
         )
 
     def __enter__(self) -> Supervised:
@@ -39,19 +39,23 @@ class Supervised:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        output = self.process.communicate(timeout=20)
+        self.process.kill()
+        self.process.wait(20)
         if kind is not None:
-            sys.stderr.write("".join(output))
+            sys.stderr.write(self.output())
+        self._log.close()
 
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 
     def wait(self, timeout: float = 20) -> int:
         """Its exit code."""
-        self.stdout, self.stderr = self.process.communicate(timeout=timeout)
-        return self.process.returncode
+        return self.process.wait(timeout)
+
+    def output(self) -> str:
+        """What it has said so far."""
+        self._log.seek(0)
+        return self._log.read()
 
 
 def pids(table: Table) -> dict[int, int]:
@@ -60,7 +64,7 @@ def pids(table: Table) -> dict[int, int]:
 
 
 def wait_for_workers(
-    table: Table, count: int = 1, *, other_than: set[int] = frozenset()
+    table: Table, count: int = 1, *, other_than: frozenset[int] = frozenset()
 ) -> dict[int, int]:  # type: ignore[assignment]
     """Wait until so many workers are registered, none of them one of `other_than`."""
     wait_until(

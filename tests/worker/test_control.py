@@ -95,14 +95,16 @@ def test_a_stopping_worker_lets_handlers_finish_and_claims_nothing(
     app: PgQueue, table: Table, work: Work
 ) -> None:
     release = threading.Event()
+    started: list[int] = []
 
     @app.task(name="blocks")
-    def blocks() -> None:
+    def blocks(context: JobContext) -> None:
+        started.append(context.id)
         release.wait(20)
 
     ids = table.add("blocks", count=3)
     worker = work()
-    table.wait(ids, "running")
+    wait_until(lambda: len(started) == 3)
     worker.worker.stop()
     wait_until(lambda: worker.seen(events.WorkerStopping))
     later = table.add_one("blocks")
@@ -139,18 +141,21 @@ def test_handlers_are_cut_at_the_shutdown_timeout_and_their_attempt_given_back(
     app: PgQueue, table: Table, work: Work
 ) -> None:
     release = threading.Event()
+    started: list[str] = []
 
     @app.task(name="waits")
     async def waits() -> None:
+        started.append("waits")
         await asyncio.Event().wait()
 
     @app.task(name="blocks")
     def blocks() -> None:
+        started.append("blocks")
         release.wait(30)
 
     ids = [table.add_one("waits"), table.add_one("blocks")]
     worker = work(shutdown_timeout=0.1)
-    table.wait(ids, "running")
+    wait_until(lambda: len(started) == 2)
     assert worker.stop() == 1
     for id_ in ids:
         row = table.row(id_)

@@ -30,10 +30,10 @@ def test_jobs_of_a_killed_worker_run_again_elsewhere(
         [(worker_id, pid)] = wait_for_workers(table).items()
         os.kill(pid, signal.SIGKILL)
         table.wait(ids, "succeeded")
-        wait_for_workers(table, other_than={worker_id})
+        wait_for_workers(table, other_than=frozenset({worker_id}))
         supervised.terminate()
         assert supervised.wait() == 0
-        assert "SIGKILL" in supervised.stderr
+        assert "SIGKILL" in supervised.output()
     for id_ in ids:
         [rescue] = table.attempts(id_)
         assert (rescue["outcome"], rescue["worker_id"]) == ("rescued", worker_id)
@@ -42,11 +42,11 @@ def test_jobs_of_a_killed_worker_run_again_elsewhere(
 
 
 def test_what_a_killed_worker_had_not_started_is_given_back_without_a_trace(
-    dsn: str, table: Table
+    dsn: str, table: Table, tmp_path: Path
 ) -> None:
-    blocking = table.add("blocks", count=4)
+    blocking = started(table, tmp_path, *["blocks"] * 4)
     with Supervised(dsn):
-        table.wait(blocking, "running")
+        wait_started(tmp_path, 4)
         waiting = table.add("blocks", count=2, priority=-1)
         table.connection.execute("update pgqueue.jobs set suspect = true where priority = -1")
         [pid] = wait_for_workers(table).values()
@@ -108,10 +108,24 @@ def test_a_clean_stop_has_exit_code_0_and_leaves_no_worker(dsn: str, table: Tabl
     assert pids(table) == {}
 
 
-def test_handlers_cut_at_the_shutdown_timeout_give_exit_code_1(dsn: str, table: Table) -> None:
-    ids = [table.add_one("waits"), table.add_one("blocks")]
+def started(table: Table, folder: Path, *tasks: str) -> list[int]:
+    """Add one job of each task; each leaves a flag in the folder when its handler starts."""
+    return [
+        table.add_one(task, args={"flag": str(folder / str(number))})
+        for number, task in enumerate(tasks)
+    ]
+
+
+def wait_started(folder: Path, count: int) -> None:
+    wait_until(lambda: len(list(folder.iterdir())) == count, 20, "the handlers started")
+
+
+def test_handlers_cut_at_the_shutdown_timeout_give_exit_code_1(
+    dsn: str, table: Table, tmp_path: Path
+) -> None:
+    ids = started(table, tmp_path, "waits", "blocks")
     with Supervised(dsn, "--shutdown-timeout", "0.2") as supervised:
-        table.wait(ids, "running")
+        wait_started(tmp_path, 2)
         supervised.terminate()
         assert supervised.wait() == 1
     assert [table.state(id_) for id_ in ids] == ["ready", "ready"]
@@ -119,13 +133,15 @@ def test_handlers_cut_at_the_shutdown_timeout_give_exit_code_1(dsn: str, table: 
     assert [table.row(id_)["attempt"] for id_ in ids] == [0, 0]
 
 
-def test_a_second_signal_ends_all_at_once_and_blames_nobody(dsn: str, table: Table) -> None:
-    id_ = table.add_one("blocks")
+def test_a_second_signal_ends_all_at_once_and_blames_nobody(
+    dsn: str, table: Table, tmp_path: Path
+) -> None:
+    [id_] = started(table, tmp_path, "blocks")
     with Supervised(dsn) as supervised:
-        table.wait(id_, "running")
+        wait_started(tmp_path, 1)
         [pid] = wait_for_workers(table).values()
         supervised.terminate()
-        wait_until(lambda: not _claims(table), what="the worker disarmed: it is stopping")
+        wait_until(lambda: "claims nothing more" in supervised.output(), what="it is stopping")
         supervised.terminate()
         assert supervised.wait() == 130
         assert not alive(pid)
@@ -137,10 +153,6 @@ def test_a_second_signal_ends_all_at_once_and_blames_nobody(dsn: str, table: Tab
         0,
     )
     assert table.outcomes(id_) == ["interrupted"]
-
-
-def _claims(table: Table) -> bool:
-    return bool(table.connection.execute("select from pgqueue.sleepers").fetchall())
 
 
 def test_two_processes_share_the_work(dsn: str, table: Table) -> None:
@@ -189,21 +201,21 @@ def test_an_app_that_cannot_be_loaded_is_told_in_one_line(
 ) -> None:
     with Supervised(dsn, app=app) as supervised:
         assert supervised.wait() == code
-        assert says in supervised.stderr
-        assert "Traceback" not in supervised.stderr
+        assert says in supervised.output()
+        assert "Traceback" not in supervised.output()
 
 
 def test_a_schema_that_is_missing_is_exit_code_4_and_says_what_to_run(empty_dsn: str) -> None:
     with Supervised(empty_dsn) as supervised:
         assert supervised.wait() == 4
-        assert "pgqueue migrate" in supervised.stderr
-        assert "Traceback" not in supervised.stderr
+        assert "pgqueue migrate" in supervised.output()
+        assert "Traceback" not in supervised.output()
 
 
 def test_a_database_that_does_not_answer_is_exit_code_3_and_shows_no_password() -> None:
     dsn = "postgresql://me:sesame@127.0.0.1:1/none"
     with Supervised(dsn) as supervised:
         assert supervised.wait() == 3
-        assert "127.0.0.1" in supervised.stderr
-        assert "sesame" not in supervised.stderr
-        assert "Traceback" not in supervised.stderr
+        assert "127.0.0.1" in supervised.output()
+        assert "sesame" not in supervised.output()
+        assert "Traceback" not in supervised.output()
