@@ -7,7 +7,7 @@ client.Producer brings that to the database.
 from __future__ import annotations
 
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar
 
 from pgqueue import handler
 from pgqueue.enqueue import contract
@@ -21,14 +21,23 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from typing import Unpack
 
-    from pgqueue.app import PgQueue
     from pgqueue.client import JobHandle, Producer
+    from pgqueue.config import Settings
     from pgqueue.context import JobContext
     from pgqueue.options import JobOptions
     from pgqueue.retry import RetryRule
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class TaskHome(Protocol):
+    """What a task needs of the app that registered it."""
+
+    settings: Settings
+
+    def producer(self, connection: Any) -> Producer:
+        """The way to the database, in a connection's transaction or in one of our own."""
 
 
 class Task(Generic[P, R]):
@@ -48,7 +57,7 @@ class Task(Generic[P, R]):
 
     def __init__(
         self,
-        app: PgQueue,
+        app: TaskHome,
         function: Callable[..., R],
         *,
         name: str | None = None,

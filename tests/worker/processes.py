@@ -13,6 +13,7 @@ from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Self
 
     from tests.worker.table import Table
 
@@ -24,13 +25,13 @@ class Supervised:
     """`pgqueue worker` with these options; killed, with its workers, at the end."""
 
     def __init__(self, dsn: str, *options: str, app: str = "tests.worker.jobs:app") -> None:
-        self._log = tempfile.TemporaryFile("w+")
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed at our own exit
         command = [sys.executable, "-c", PROGRAM, "worker", "-A", app, "--dsn", dsn, *options]
         self.process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log
         )
 
-    def __enter__(self) -> Supervised:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

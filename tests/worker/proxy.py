@@ -14,6 +14,7 @@ from psycopg import conninfo
 
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Self
 
 Cut = Literal["before", "after"]
 
@@ -35,14 +36,13 @@ class Proxy:
         path = Path(self._folder.name, ".s.PGSQL.5432")
         self.dsn = conninfo.make_conninfo(dsn, host=self._folder.name, port=5432)
         self.cut: Cut | None = None
-        self.cuts = 0
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen(64)
         self._sockets: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def __enter__(self) -> Proxy:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -75,25 +75,20 @@ class Proxy:
     def _pass_on(
         self, source: socket.socket, target: socket.socket, doomed: threading.Event, up: bool
     ) -> None:
+        """Copy one direction until it ends, or until the cut that was asked for."""
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 if up and self.cut is not None and b"COMMIT" in data:
                     cut, self.cut = self.cut, None
-                    doomed.set()
                     if cut == "before":
                         break
+                    doomed.set()
                 elif not up and doomed.is_set():
-                    # The server has answered the COMMIT; nobody will hear of it.
+                    # The server has answered the COMMIT, and nobody will hear of it.
                     break
                 target.sendall(data)
-        if doomed.is_set() and not up:
-            self.cuts += 1
-        if not (up and doomed.is_set()):
-            _close(source)
-            _close(target)
-        elif self.cut is None and up:
-            _close(source)
-            _close(target)
+        _close(source)
+        _close(target)
 
 
 def _close(each: socket.socket) -> None:

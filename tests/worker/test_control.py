@@ -256,9 +256,7 @@ def test_nonsense_in_a_notification_harms_nothing(app: PgQueue, table: Table, wo
     table.wait(table.add_one("plain"), "succeeded")
 
 
-def test_a_worker_refuses_a_schema_that_it_does_not_support(
-    app: PgQueue, table: Table, work: Work
-) -> None:
+def test_a_worker_refuses_a_schema_that_it_does_not_support(table: Table, work: Work) -> None:
     table.connection.execute("update pgqueue.alembic_version set version_num = '9999'")
     worker = work()
     worker.thread.join(10)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -179,7 +180,8 @@ def test_transactional_effects_survive_kills_exactly_once(
     with Supervised(dsn, "--processes", "2"):
         ids = table.add("effect", count=3000)
         for kills in range(1, 4):
-            wait_until(lambda: table.count("state = 'succeeded'") > kills * 300, 30)
+            done = f"(select count(*) from pgqueue.jobs where state = 'succeeded') > {kills * 300}"
+            wait_until(partial(table.count, f"id = {ids[0]} and {done}"), 30)
             workers = wait_until(lambda: pids(table), 20)
             os.kill(next(iter(workers.values())), signal.SIGKILL)
         table.wait(ids, "succeeded", timeout=60)
