@@ -205,9 +205,15 @@ def _lock_jobs(
 
 
 def _take_keys(connection: Connection, wanted: dict[_Key, int]) -> dict[_Key, _Holder]:
-    """Lock the keys, taking those that nobody has; who holds each."""
-    store.execute(connection, "operator_insert_keys", _key_values(wanted))
-    return _lock_keys(connection, wanted)
+    """Lock the keys, taking those that nobody has; who holds each.
+
+    Another round is for a key that existed at the insert and was deleted before the lock.
+    """
+    holders: dict[_Key, _Holder] = {}
+    while missing := {key: wanted[key] for key in wanted.keys() - holders.keys()}:
+        store.execute(connection, "operator_insert_keys", _key_values(missing))
+        holders |= _lock_keys(connection, missing)
+    return holders
 
 
 def _lock_keys(connection: Connection, keys: Collection[_Key]) -> dict[_Key, _Holder]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from pgqueue import store
 from pgqueue.errors import ConnectionFailed, JobConflict, JobNotFound
 from pgqueue.job import FINAL_STATES, STATES
 from tests.waiting import wait_until
@@ -278,6 +279,30 @@ def test_requeue_waits_for_an_enqueue_that_is_taking_its_key(
         thread.join()
     assert answer is not None
     assert f"job {answer[0]} holds its key" in str(reports[0].refused[job_id])
+
+
+def test_a_key_that_vanishes_between_two_steps_is_taken_all_the_same(
+    app: PgQueue,
+    make_job: Callable[..., int],
+    connection: psycopg.Connection[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job_id = make_job("dead", key="k")
+    hold_key(connection, job_id)
+    execute, rounds = store.execute, []
+
+    def interrupted(own: Any, name: str, values: Any) -> Any:
+        cursor = execute(own, name, values)
+        if name == "operator_insert_keys":
+            rounds.append(name)
+            if len(rounds) == 1:
+                connection.execute("delete from pgqueue.idempotency_keys")
+        return cursor
+
+    monkeypatch.setattr(store, "execute", interrupted)
+    app.requeue(job_id)
+    assert key_holder(connection) == (job_id, None)
+    assert len(rounds) == 2
 
 
 def waiting_for_lock(connection: psycopg.Connection[Any]) -> bool:
