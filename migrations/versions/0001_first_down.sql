@@ -1,5 +1,6 @@
 -- Without CASCADE: what somebody built on these objects is theirs, and stops the downgrade.
 drop function pgqueue.enqueue(text);
+drop function pgqueue.take_key(text, text, bigint, timestamptz);
 drop function pgqueue.check_job(jsonb, text);
 drop function pgqueue.job_is_plain(jsonb);
 drop function pgqueue.is_instant(jsonb);

@@ -171,13 +171,15 @@ def test_the_functions_are_not_for_everybody(shared: psycopg.Connection) -> None
         ("enqueue", False, "v", True, False),
         ("is_instant", False, "s", True, False),
         ("job_is_plain", False, "s", True, False),
+        ("take_key", False, "v", True, False),
     ]
 
 
 def test_the_final_states_are_those_of_the_package(shared: psycopg.Connection) -> None:
     listed = "({})".format(", ".join(f"'{state}'" for state in FINAL_STATES))
     source = shared.execute(
-        "select prosrc from pg_proc where oid = 'pgqueue.enqueue(text)'::regprocedure"
+        "select prosrc from pg_proc where pronamespace = 'pgqueue'::regnamespace "
+        "and proname = 'take_key'"
     ).fetchone()
     assert source is not None
     assert source[0].count("state not in " + listed) == 1
