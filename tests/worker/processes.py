@@ -66,7 +66,7 @@ def pids(table: Table) -> dict[int, int]:
 
 def wait_for_workers(
     table: Table, count: int = 1, *, other_than: frozenset[int] = frozenset()
-) -> dict[int, int]:  # type: ignore[assignment]
+) -> dict[int, int]:
     """Wait until so many workers are registered, none of them one of `other_than`."""
     wait_until(
         lambda: len(pids(table).keys() - other_than) == count == len(pids(table)),
