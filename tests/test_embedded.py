@@ -375,3 +375,19 @@ def test_a_data_folder_that_the_account_cannot_reach_is_refused(start: Start, da
 def test_the_server_does_not_run_as_root(start: Start) -> None:
     server = start()
     assert Path(f"/proc/{server.pid}").stat().st_uid == pwd.getpwnam("nobody").pw_uid
+
+
+def test_a_server_to_try_things_with_runs_until_a_signal() -> None:
+    program = subprocess.Popen(
+        [sys.executable, "-m", "pgqueue.embedded"], stdout=subprocess.PIPE, text=True
+    )
+    with program:
+        assert program.stdout is not None
+        name, _, dsn = program.stdout.readline().strip().partition("=")
+        assert name == "export DATABASE_URL"
+        with psycopg.connect(dsn) as connection:
+            assert connection.execute("select 1").fetchone() == (1,)
+        program.send_signal(signal.SIGINT)
+        assert program.wait(30) == 0
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(dsn)
