@@ -1,11 +1,12 @@
 -- Ends jobs that nobody started in time.
--- By: one worker for all. Locks: the jobs, by id, skipping locked ones; bounded.
+-- By: one worker for all. Locks: the jobs, skipping locked ones, so that their order is free; at
+-- most 1000.
 with picked as materialized (
     select job.id
     from pgqueue.jobs as job
     where job.state = 'ready' and job.expires_at is not null
         and job.expires_at <= (select clock_timestamp())
-    order by job.id
+    order by job.expires_at
     limit 1000
     for no key update skip locked
 )

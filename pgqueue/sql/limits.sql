@@ -1,7 +1,9 @@
--- Opens each exchange: time limits, and the two joins off that would scan all of `jobs` under
--- some plans. Local to the transaction, so that a pooler's next client sees nothing of it.
+-- Opens each exchange: time limits, and what some plans would do to all of `jobs` off: the two
+-- joins that scan it, and the sort that reads every ready job to give back the first few in order.
+-- Local to the transaction, so that a pooler's next client sees nothing of it.
 select
     set_config('statement_timeout', %(statement_timeout)s, true),
     set_config('lock_timeout', %(lock_timeout)s, true),
     set_config('enable_hashjoin', 'off', true),
-    set_config('enable_mergejoin', 'off', true)
+    set_config('enable_mergejoin', 'off', true),
+    set_config('enable_sort', 'off', true)

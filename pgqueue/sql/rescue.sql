@@ -1,10 +1,12 @@
 -- Takes jobs from a worker that was buried: back to ready, the attempt given back.
--- By: whoever buried it. Locks: the jobs, by id, skipping locked ones; call again until it
--- returns nothing.
+-- By: whoever buried it. Locks: the jobs, skipping locked ones, so that their order is free; call
+-- again until it returns nothing.
 -- `started` are the jobs known to have started there; null when nobody saw it die. A job that had
 -- not started goes back without a trace. The culprit is blamed (crash_count), all others are not;
 -- without one, jobs that had started become suspects, and are run one at a time from then on.
 -- Unseen, a job becomes a suspect when a worker was lost under it for the second time.
+-- Plans: as `exists` the look into `attempts` becomes a hash of the whole table; a `state` in the
+-- update's condition makes it walk all running jobs for each one picked.
 with picked as materialized (
     select
         job.id, job.lease, job.attempt, job.started_at, job.crash_count,
@@ -13,14 +15,14 @@ with picked as materialized (
         case
             when %(culprit)s is not null or %(intended)s then job.suspect
             when %(started)s::bigint[] is not null then job.id = any (%(started)s::bigint[])
-            else exists (
-                select from pgqueue.attempts as attempt
+            else (
+                select true from pgqueue.attempts as attempt
                 where attempt.job_id = job.id and attempt.outcome = 'rescued'
+                limit 1
             )
-        end as suspected
+        end is true as suspected
     from pgqueue.jobs as job
     where job.state = 'running' and job.worker_id = %(worker_id)s
-    order by job.id
     limit 500
     for no key update skip locked
 ),
@@ -44,31 +46,32 @@ changed as (
                 then clock_timestamp()
         end
     from picked
-    where job.id = picked.id and job.state = 'running'
-    returning job.id, job.state
+    where job.id = picked.id
+    returning
+        job.id, job.state, job.crash_count, picked.lease, picked.attempt, picked.started_at,
+        picked.blamed, picked.had_started
 ),
 recorded as (
     insert into pgqueue.attempts (
         job_id, lease, attempt, outcome, worker_id, worker, started_at, error_type, message
     )
     select
-        picked.id, picked.lease, picked.attempt,
+        id, lease, attempt,
         case
-            when changed.state in ('dead', 'cancelled') then changed.state
+            when state in ('dead', 'cancelled') then state
             when %(intended)s then 'interrupted'
             else 'rescued'
         end,
-        %(worker_id)s, %(worker)s, picked.started_at,
-        case when picked.blamed then 'crashed' end,
+        %(worker_id)s, %(worker)s, started_at,
+        case when blamed then 'crashed' end,
         case
-            when picked.blamed
+            when blamed
                 then format('its worker process died while it ran (%%s of %%s)',
-                            picked.crash_count + 1, %(crash_cap)s::integer)
+                            crash_count, %(crash_cap)s::integer)
             when %(intended)s then 'its worker was stopped at once'
             else 'its worker was lost'
         end
-    from picked
-    join changed on changed.id = picked.id
-    where picked.had_started or picked.blamed
+    from changed
+    where had_started or blamed
 )
 select changed.id, changed.state from changed

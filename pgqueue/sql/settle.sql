@@ -24,11 +24,11 @@ select
         when held.mine then 'mine'
         when job.lease = held.lease then 'busy'
         when job.lease = held.lease + 1 and job.state = 'succeeded' then 'recorded'
-        when exists (
-            select from pgqueue.attempts as attempt
-            where attempt.job_id = held.id
-                and attempt.lease = held.lease
-                and attempt.outcome <> 'rescued'
+        -- Not `exists`: some plans would make a hash of all attempts of it.
+        when (
+            select attempt.outcome <> 'rescued'
+            from pgqueue.attempts as attempt
+            where attempt.job_id = held.id and attempt.lease = held.lease
         ) then 'recorded'
         else 'lost'
     end

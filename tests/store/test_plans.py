@@ -1,0 +1,206 @@
+"""Plans of the hot path: generic and custom, small and large tables, stale and no statistics.
+
+PgBouncer without prepared statements has custom plans only; everybody else comes to generic ones.
+Nothing may scan `jobs` or `attempts` as a whole, and a claim must start at its floor.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from tests.store.plans import Plan, explain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.servers import Databases
+
+    Connection = psycopg.Connection[tuple[object, ...]]
+
+HISTORY = """
+insert into pgqueue.jobs (task, state, lease, attempt, worker_id, finished_at)
+select 't', 'succeeded', 2, 1, i %% 50, now() from generate_series(1, %(jobs)s) as i"""
+ATTEMPTS = """
+insert into pgqueue.attempts (job_id, lease, attempt, outcome)
+select i, l, 1, 'retried' from generate_series(1, %(jobs)s / 4) as i, generate_series(1, 2) as l"""
+DUE = """
+insert into pgqueue.jobs (task, queue, run_at)
+select 't', case when i %% 10 = 0 then 'b' else 'a' end, now() - interval '1 hour'
+from generate_series(1, %(jobs)s) as i"""
+FUTURE = """
+insert into pgqueue.jobs (task, queue, run_at, expires_at)
+select 't', 'a', now() + interval '1 day', now() + interval '2 days'
+from generate_series(1, %(jobs)s)"""
+RUNNING = """
+insert into pgqueue.jobs (task, state, worker_id, lease, attempt, started_at)
+select 't', 'running', 1 + i % 3, 1, 1, now() from generate_series(1, 1500) as i"""
+FORGET = """
+update pg_class set reltuples = -1, relpages = 0, relallvisible = 0
+where oid in ('pgqueue.jobs'::regclass, 'pgqueue.attempts'::regclass)"""
+FORGET_COLUMNS = """
+delete from pg_statistic
+where starelid in ('pgqueue.jobs'::regclass, 'pgqueue.attempts'::regclass)"""
+
+
+def build(connection: Connection, *, jobs: int, future: int, analyze_first: bool) -> None:
+    """Fill the tables; statistics are taken of nothing, or of the history alone."""
+    for table in ("jobs", "attempts"):
+        connection.execute(f"alter table pgqueue.{table} set (autovacuum_enabled = off)".encode())
+    if analyze_first:
+        connection.execute("analyze pgqueue.jobs, pgqueue.attempts")
+    connection.execute(HISTORY, {"jobs": jobs})
+    connection.execute(ATTEMPTS, {"jobs": jobs})
+    if not analyze_first:
+        connection.execute("analyze pgqueue.jobs, pgqueue.attempts")
+    connection.execute(DUE, {"jobs": jobs // 20})
+    connection.execute(FUTURE, {"jobs": future})
+    connection.execute(RUNNING)
+
+
+@pytest.fixture(scope="module", params=["20,000 rows", "400,000 rows"])
+def filled(
+    request: pytest.FixtureRequest, databases: Databases, template: str
+) -> Iterator[Connection]:
+    """A connection to a filled database whose statistics are old."""
+    with databases.fresh(template) as dsn, psycopg.connect(dsn, autocommit=True) as connection:
+        if request.param == "20,000 rows":
+            build(connection, jobs=20_000, future=1_000, analyze_first=True)
+        else:
+            build(connection, jobs=400_000, future=100_000, analyze_first=False)
+        yield connection
+
+
+@pytest.fixture(scope="module", params=["old", "no", "new"])
+def tables(request: pytest.FixtureRequest, filled: Connection) -> Connection:
+    """The same, with old, no, or new statistics."""
+    if request.param == "no":
+        filled.execute(FORGET)
+        filled.execute(FORGET_COLUMNS)
+    elif request.param == "new":
+        filled.execute("analyze pgqueue.jobs, pgqueue.attempts")
+    return filled
+
+
+modes = pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+batches = pytest.mark.parametrize("batch", [1, 100, 500])
+
+
+def assert_indexed(plan: Plan, table: str, *allowed: str) -> None:
+    scans = plan.of(table)
+    assert scans, f"{table} is not read at all"
+    whole = [scan for scan in scans if scan.kind in ("Seq Scan", "Tid Range Scan")]
+    assert not whole, f"{table} is scanned as a whole"
+    assert {scan.index for scan in scans if scan.index} <= set(allowed)
+
+
+def ids(batch: int) -> str:
+    return "{" + ",".join(map(str, range(1, batch + 1))) + "}"
+
+
+def ones(batch: int) -> str:
+    return "{" + ",".join(["1"] * batch) + "}"
+
+
+@modes
+@batches
+@pytest.mark.parametrize("lanes", [1, 20])
+def test_a_claim_starts_at_the_floor_of_each_lane_and_sorts_nothing(
+    tables: Connection, mode: str, batch: int, lanes: int
+) -> None:
+    values = {
+        "worker_id": 1,
+        "room": batch,
+        "queues": "{" + ",".join(["a", "b"] * lanes)[: 2 * lanes - 1] + "}",
+        "priorities": "{" + ",".join(["0"] * lanes) + "}",
+        "floor_times": "{" + ",".join(["2026-01-01 00:00:00+00"] * lanes) + "}",
+        "floor_ids": ones(lanes),
+        "caps": "{" + ",".join([str(batch)] * lanes) + "}",
+    }
+    plan = explain(tables, mode, "claim", values)
+    assert_indexed(plan, "jobs", "jobs_claim", "jobs_pkey")
+    assert not {"Sort", "Incremental Sort"} & set(plan.kinds)
+    [floored] = [scan for scan in plan.of("jobs") if scan.index == "jobs_claim"]
+    assert floored.kind == "Index Scan"
+    assert "ROW(run_at, id) > ROW(" in floored.condition
+    assert "run_at <= " in floored.condition
+    assert "queue = lane.queue" in floored.condition
+    assert "priority = lane.priority" in floored.condition
+
+
+@modes
+@batches
+def test_a_success_is_found_by_its_id(tables: Connection, mode: str, batch: int) -> None:
+    values = {"ids": ids(batch), "leases": ones(batch), "results": None}
+    plan = explain(tables, mode, "finish_succeeded", values)
+    assert_indexed(plan, "jobs", "jobs_pkey")
+
+
+@modes
+@batches
+def test_every_other_end_is_found_by_its_id(tables: Connection, mode: str, batch: int) -> None:
+    outcomes = [{"id": number, "lease": 1, "state": "ready"} for number in range(1, batch + 1)]
+    values = {"outcomes": json.dumps(outcomes), "worker": "w"}
+    plan = explain(tables, mode, "finish_unsuccessful", values)
+    assert_indexed(plan, "jobs", "jobs_pkey")
+
+
+@modes
+@batches
+def test_a_question_is_answered_by_primary_keys(tables: Connection, mode: str, batch: int) -> None:
+    values = {"ids": ids(batch), "leases": ones(batch)}
+    plan = explain(tables, mode, "settle", values)
+    assert_indexed(plan, "jobs", "jobs_pkey")
+    assert_indexed(plan, "attempts", "attempts_pkey")
+
+
+@modes
+def test_reconcile_reads_what_the_worker_runs(tables: Connection, mode: str) -> None:
+    plan = explain(tables, mode, "reconcile", {"worker_id": 2})
+    assert_indexed(plan, "jobs", "jobs_running")
+
+
+@modes
+@pytest.mark.parametrize("started", [None, "{}", ids(300)])
+def test_a_rescue_reads_what_the_dead_worker_ran(
+    tables: Connection, mode: str, started: str | None
+) -> None:
+    values = {
+        "worker_id": 2,
+        "worker": "w",
+        "started": started,
+        "culprit": None,
+        "intended": False,
+        "crash_cap": 3,
+    }
+    plan = explain(tables, mode, "rescue", values)
+    assert_indexed(plan, "jobs", "jobs_running", "jobs_pkey")
+    picks = [scan for scan in plan.of("jobs") if scan.index == "jobs_running"]
+    assert len(picks) == 1
+    assert_indexed(plan, "attempts", "attempts_pkey")
+
+
+@modes
+def test_the_probe_walks_along_the_claims_index(tables: Connection, mode: str) -> None:
+    plan = explain(tables, mode, "probe", {})
+    assert_indexed(plan, "jobs", "jobs_claim")
+    assert not [scan for scan in plan.of("jobs") if scan.kind.startswith("Bitmap")]
+
+
+@modes
+def test_silent_workers_are_found_along_the_index_of_running_jobs(
+    tables: Connection, mode: str
+) -> None:
+    plan = explain(tables, mode, "silent_workers", {})
+    assert_indexed(plan, "jobs", "jobs_running")
+
+
+@modes
+def test_expired_jobs_are_found_by_their_time(tables: Connection, mode: str) -> None:
+    plan = explain(tables, mode, "expire", {})
+    assert_indexed(plan, "jobs", "jobs_expiring", "jobs_pkey")
+    picks = [scan for scan in plan.of("jobs") if scan.index == "jobs_expiring"]
+    assert len(picks) == 1
