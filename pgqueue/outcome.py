@@ -99,10 +99,16 @@ def expired(job: ClaimedJob) -> Unsuccessful:
     return Unsuccessful(job.id, job.lease, "expired", refund=1, ending="expired")
 
 
-def interrupted(job: ClaimedJob, reason: str) -> Unsuccessful:
-    """The attempt was cut through no fault of the job: due now, the attempt given back."""
+def interrupted(job: ClaimedJob, reason: str, *, delay: float = 0.0) -> Unsuccessful:
+    """The attempt was cut through no fault of the job: the attempt is given back."""
     return Unsuccessful(
-        job.id, job.lease, "ready", refund=1, ending="interrupted", message=clean(reason)
+        job.id,
+        job.lease,
+        "ready",
+        delay=delay,
+        refund=1,
+        ending="interrupted",
+        message=clean(reason),
     )
 
 

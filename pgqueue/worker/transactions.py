@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import psycopg
 from psycopg.rows import TupleRow, tuple_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from pgqueue import connections, store
+from pgqueue import connections, outcome, store
 from pgqueue.errors import LeaseLost
 from pgqueue.outcome import Doubtful, Lost, Outcome, Settled, Succeeded
 from pgqueue.worker import execution
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from pgqueue.worker.parts import Attempt
 
 AsyncConnection = psycopg.AsyncConnection[TupleRow]
+
+NO_CONNECTION_PAUSE: Final = 1.0
+"""Seconds until a job is due again whose transaction found no connection."""
 
 
 class _NotSuccessful(Exception):
@@ -76,6 +79,8 @@ class Transactions:
         except LeaseLost:
             return Lost(attempt.job.id, attempt.job.lease)
         except store.GONE as error:
+            if context.sync_connection is None:
+                return _no_connection(attempt, error)
             if not committing:
                 raise
             return Doubtful(*attempt.key, execution.failed(attempt, error))
@@ -127,9 +132,9 @@ class AsyncTransactions:
         """Run a handler in a transaction and finish its job there."""
         context = attempt.context
         assert context is not None  # noqa: S101 - prepare() made it
-        pool = await self._opened()
         committing = False
         try:
+            pool = await self._opened()
             async with pool.connection() as connection, connection.transaction():
                 context.async_connection = connection
                 call = cast("Coroutine[Any, Any, Any]", attempt.task.call(context, args))
@@ -140,6 +145,8 @@ class AsyncTransactions:
         except LeaseLost:
             return Lost(attempt.job.id, attempt.job.lease)
         except (*store.GONE, asyncio.CancelledError) as error:
+            if context.async_connection is None and isinstance(error, store.GONE):
+                return _no_connection(attempt, error)
             if not committing:
                 raise
             otherwise = execution.cut(attempt) if attempt.why else execution.failed(attempt, error)
@@ -164,8 +171,15 @@ class AsyncTransactions:
             await self._pool.close(timeout=0.5)
 
 
+def _no_connection(attempt: Attempt, error: Exception) -> Outcome:
+    """The handler never started: the database is away, and that is no fault of the job."""
+    return outcome.interrupted(
+        attempt.job, f"no connection for its transaction: {error}", delay=NO_CONNECTION_PAUSE
+    )
+
+
 def _finish_values(attempt: Attempt, value: Any, settings: Settings) -> dict[str, Any]:
-    outcome = execution.succeeded(attempt, value, settings)
-    if not isinstance(outcome, Succeeded):
-        raise _NotSuccessful(outcome)
-    return {"id": outcome.id, "lease": outcome.lease, "result": outcome.result}
+    done = execution.succeeded(attempt, value, settings)
+    if not isinstance(done, Succeeded):
+        raise _NotSuccessful(done)
+    return {"id": done.id, "lease": done.lease, "result": done.result}

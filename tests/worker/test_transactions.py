@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from pgqueue import connections
 from pgqueue.context import JobContext
 from pgqueue.retry import fixed
 from pgqueue.telemetry import events
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pgqueue.app import PgQueue
+    from pgqueue.config import Settings
     from tests.worker.conftest import Running
     from tests.worker.table import Table
 
@@ -211,3 +213,24 @@ def test_the_connection_is_only_where_it_was_asked_for(
     messages = [table.attempts(id_)[0]["message"] for id_ in ids]
     assert "transactional=True" in messages[0]
     assert "aconnection" in messages[1]
+
+
+@KINDS
+def test_no_connection_for_the_transaction_costs_no_attempt(
+    table: Table, work: Work, gate: Gate, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The handler's connections are refused, the worker's own are not."""
+    gate.opened.set()
+    parameters = connections.parameters
+
+    def refuse_handlers(dsn: str, settings: Settings, role: str) -> dict[str, Any]:
+        given = parameters(dsn, settings, role)
+        return given | {"port": 1} if role == "handler" else given
+
+    monkeypatch.setattr(connections, "parameters", refuse_handlers)
+    id_ = table.add_one(kind, max_attempts=1)
+    work(connect_timeout=1.0)
+    wait_until(lambda: table.outcomes(id_))
+    assert table.outcomes(id_)[0] == "interrupted"
+    assert table.state(id_) == "ready"
+    assert effects(table) == []
