@@ -18,6 +18,7 @@ import psycopg
 
 import pgqueue
 from benchmarks import drain, report, server
+from pgqueue.errors import PgQueueError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,17 +32,22 @@ TRIES: Final = 2
 def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the server is stopped
     arguments = parser().parse_args()
+    try:
+        return run(arguments)
+    except (drain.BenchmarkError, PgQueueError, psycopg.Error) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, save and print; the exit code."""
     with contextlib.ExitStack() as stack:
         dsn = arguments.dsn or stack.enter_context(server.embedded(arguments.bin))
         databases = stack.enter_context(server.Databases(dsn))
         about = describe(databases, arguments)
         for name, value in about.items():
             print(f"{name}: {value}")
-        try:
-            void, valid = measure(databases, arguments)
-        except drain.BenchmarkError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
+        void, valid = measure(databases, arguments)
     if arguments.json:
         rounds = [{"void": kind is void, **plain(each)} for kind in (void, valid) for each in kind]
         arguments.json.write_text(json.dumps({**about, "rounds": rounds}, indent=1) + "\n")

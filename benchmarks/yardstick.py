@@ -26,6 +26,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -139,6 +140,7 @@ async def handle(rows: Rows) -> None:
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends by itself, within moments
     dsn = os.environ["PGQUEUE_DATABASE_URL"]
     if sys.argv[1:] == ["--bare"]:
         drain(dsn, lambda _: None)
