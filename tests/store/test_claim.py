@@ -1,0 +1,151 @@
+"""What a claim returns, in which order, and what it leaves alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pgqueue import store
+from tests.store.tables import SETTINGS, Tables, claim, exchange, ids, lane
+
+if TYPE_CHECKING:
+    from pgqueue.connections import Connection
+
+
+def test_a_claimed_job_is_running_under_a_new_lease(own: Connection, tables: Tables) -> None:
+    worker = tables.worker()
+    job_id = tables.job(
+        lease=4, attempt=1, timeout=1.5, args='{"a": [1]}', meta='{"m": 1}', suspect=True
+    )
+    [job] = claim(own, worker)
+    assert (job.id, job.lease, job.attempt, job.max_attempts) == (job_id, 5, 2, 8)
+    assert (job.queue, job.task, job.priority, job.version) == ("default", "t", 0, 1)
+    assert (job.timeout, job.crash_count, job.suspect, job.expired) == (1.5, 0, True, False)
+    assert (job.args, job.meta) == ('{"a": [1]}', '{"m": 1}')
+    row = tables.row(job_id)
+    assert (row["state"], row["lease"], row["attempt"]) == ("running", 5, 2)
+    assert row["worker_id"] == worker
+    assert row["started_at"] is not None
+
+
+def test_due_jobs_come_in_the_order_of_their_time_and_then_of_their_id(
+    own: Connection, tables: Tables
+) -> None:
+    worker = tables.worker()
+    young = tables.job(due_for=5)
+    first, second = tables.jobs(2, due_for=10)
+    old = tables.job(due_for=20)
+    got = [ids(claim(own, worker, lane(cap=1))) for _ in range(4)]
+    assert got == [[old], [first], [second], [young]]
+
+
+def test_future_jobs_wait_and_jobs_of_other_states_are_left_alone(
+    own: Connection, tables: Tables
+) -> None:
+    worker = tables.worker()
+    tables.job(due_for=-60)
+    for state in ("blocked", "succeeded", "dead", "cancelled", "expired"):
+        tables.job(state)
+    tables.job("running", worker_id=worker)
+    due = tables.job()
+    assert ids(claim(own, worker)) == [due]
+
+
+def test_a_lane_gives_its_cap_and_all_lanes_together_the_room(
+    own: Connection, tables: Tables
+) -> None:
+    worker = tables.worker()
+    for queue in ("a", "b", "c"):
+        tables.jobs(5, queue=queue)
+    lanes = [lane(queue, cap=3) for queue in ("a", "b", "c")]
+    got = Counter(job.queue for job in claim(own, worker, *lanes, room=7))
+    assert got == {"a": 3, "b": 3, "c": 1}
+    got = Counter(job.queue for job in claim(own, worker, *lanes, room=100))
+    assert got == {"a": 2, "b": 2, "c": 3}
+
+
+def test_lanes_are_served_in_the_order_given(own: Connection, tables: Tables) -> None:
+    worker = tables.worker()
+    low, high = tables.job(priority=-5, due_for=99), tables.job(priority=7, due_for=1)
+    lanes = [lane(priority=7), lane(priority=-5)]
+    assert ids(claim(own, worker, *lanes, room=1)) == [high]
+    assert ids(claim(own, worker, *lanes, room=1)) == [low]
+
+
+def test_a_lane_is_one_priority_of_one_queue(own: Connection, tables: Tables) -> None:
+    worker = tables.worker()
+    tables.job(queue="a", priority=1)
+    tables.job(queue="b", priority=0)
+    assert claim(own, worker, lane("a", 0), lane("b", 1)) == []
+
+
+@pytest.mark.parametrize("queue", ['q"', "{a,b}", "a\\b", "NULL", "a b", "", "ä"])
+def test_any_name_of_a_queue_is_only_a_name(own: Connection, tables: Tables, queue: str) -> None:
+    worker = tables.worker()
+    if queue:
+        job_id = tables.job(queue=queue)
+        assert ids(claim(own, worker, lane(queue))) == [job_id]
+    assert claim(own, worker, lane(queue)) == []
+
+
+def test_a_job_whose_time_is_over_is_claimed_as_expired(own: Connection, tables: Tables) -> None:
+    worker = tables.worker()
+    tables.job(expires_at="2020-01-01")
+    [job] = claim(own, worker)
+    assert job.expired
+
+
+def test_a_worker_that_was_buried_claims_nothing(own: Connection, tables: Tables) -> None:
+    worker = tables.worker()
+    job_id = tables.job()
+    store.run(own, SETTINGS, "bury", {"worker_id": worker, "seen": True})
+    assert claim(own, worker) == []
+    assert tables.row(job_id)["lease"] == 0
+
+
+def test_without_room_or_lanes_nothing_is_claimed(own: Connection, tables: Tables) -> None:
+    worker = tables.worker()
+    tables.job()
+    assert exchange(own, worker, room=0).claimed == []
+    assert claim(own, worker, room=-3) == []
+
+
+def test_a_locked_job_is_passed_over_and_not_waited_for(
+    own: Connection, other: Connection, tables: Tables
+) -> None:
+    worker = tables.worker()
+    first, second, third = tables.jobs(3)
+    tables.lock(other, first)
+    assert sorted(ids(claim(own, worker, lane(cap=1)))) == [second]
+    other.rollback()
+    assert sorted(ids(claim(own, worker))) == [first, third]
+
+
+def test_two_claims_at_once_share_the_jobs_and_wait_for_nobody(
+    own: Connection, other: Connection, tables: Tables
+) -> None:
+    """The first claim's transaction is still open while the second one runs."""
+    mine, theirs = tables.worker("mine"), tables.worker("theirs")
+    everything = tables.jobs(20, queue="a") + tables.jobs(20, queue="b")
+    with own.transaction():
+        first = store.execute(own, "claim", values(mine, room=15, cap=10)).fetchall()
+        second = store.execute(other, "claim", values(theirs, room=100, cap=50)).fetchall()
+    taken, rest = {row[0] for row in first}, {row[0] for row in second}
+    assert len(taken) == 15
+    assert not taken & rest
+    # Only what the first one returned was locked: the second one got all others.
+    assert taken | rest == set(everything)
+
+
+def values(worker_id: int, *, room: int, cap: int) -> dict[str, object]:
+    return {
+        "worker_id": worker_id,
+        "room": room,
+        "queues": ["a", "b"],
+        "priorities": [0, 0],
+        "floor_times": "{-infinity,-infinity}",
+        "floor_ids": [0, 0],
+        "caps": [cap, cap],
+    }
