@@ -1,0 +1,173 @@
+"""Who is alive: beats, burials, silence; and whose turn a step is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgqueue import store
+from tests.store.tables import SETTINGS, Background, Tables
+
+if TYPE_CHECKING:
+    from pgqueue.connections import Connection
+
+
+def beat(connection: Connection, *worker_ids: int) -> list[int]:
+    values = {"ids": store.array(worker_ids)}
+    return sorted(row[0] for row in store.run(connection, SETTINGS, "heartbeat", values))
+
+
+def buried(connection: Connection, worker_id: int, *, seen: bool = False) -> bool:
+    values = {"worker_id": worker_id, "seen": seen}
+    return bool(store.run(connection, SETTINGS, "bury", values))
+
+
+def silent(connection: Connection) -> list[int]:
+    return sorted(row[0] for row in store.run(connection, SETTINGS, "silent_workers"))
+
+
+def take(connection: Connection, every: float = 60) -> bool:
+    turn = {"name": "probe", "every": every}
+    return bool(store.run(connection, SETTINGS, "take_step", turn))
+
+
+def test_a_beat_is_confirmed_for_those_who_are_on_the_list(own: Connection, tables: Tables) -> None:
+    first, second = tables.worker(silent_for=60), tables.worker(silent_for=60)
+    assert beat(own, second, first, 4711) == [first, second]
+    assert silent(own) == []
+    assert beat(own) == []
+
+
+def test_who_beats_too_late_is_silent(own: Connection, tables: Tables) -> None:
+    tables.worker(silent_for=11)
+    late = tables.worker(silent_for=13)
+    assert silent(own) == [late]
+
+
+def test_who_holds_jobs_without_being_on_the_list_is_silent(
+    own: Connection, tables: Tables
+) -> None:
+    alive = tables.worker()
+    for worker_id in (alive, alive, 4711, 4711, 4712):
+        tables.job("running", worker_id=worker_id)
+    tables.job("succeeded", worker_id=4713)
+    assert silent(own) == [4711, 4712]
+
+
+def test_by_age_only_the_silent_are_buried_and_once(own: Connection, tables: Tables) -> None:
+    alive, late = tables.worker(), tables.worker(silent_for=13)
+    assert not buried(own, alive)
+    assert buried(own, late)
+    assert not buried(own, late)
+    assert beat(own, alive, late) == [alive]
+
+
+def test_who_was_seen_to_die_is_buried_whatever_its_last_beat(
+    own: Connection, tables: Tables
+) -> None:
+    assert buried(own, tables.worker(), seen=True)
+
+
+def test_a_beat_that_comes_first_saves_the_worker(
+    own: Connection, other: Connection, tables: Tables
+) -> None:
+    """The burial waits for the beat's commit, and then looks at the clock again."""
+    worker = tables.worker(silent_for=60)
+    with own.transaction():
+        store.execute(own, "heartbeat", {"ids": store.array([worker])})
+        burial = Background(lambda: buried(other, worker))
+        tables.wait_for_lock("the burial")
+    assert burial.result() is False
+    assert beat(own, worker) == [worker]
+
+
+def test_a_burial_that_comes_first_is_final(
+    own: Connection, other: Connection, tables: Tables
+) -> None:
+    worker = tables.worker(silent_for=60)
+    with own.transaction():
+        values = {"worker_id": worker, "seen": False}
+        assert store.execute(own, "bury", values).fetchall()
+        late = Background(lambda: beat(other, worker))
+        tables.wait_for_lock("the beat")
+    assert late.result() == []
+
+
+def test_two_burials_at_once_bury_once(own: Connection, other: Connection, tables: Tables) -> None:
+    worker = tables.worker(silent_for=60)
+    with own.transaction():
+        values = {"worker_id": worker, "seen": True}
+        assert store.execute(own, "bury", values).fetchall()
+        second = Background(lambda: buried(other, worker, seen=True))
+        tables.wait_for_lock("the second burial")
+    assert second.result() is False
+
+
+def test_the_buried_and_the_gone_sleep_no_more(own: Connection, tables: Tables) -> None:
+    leaving, dying, staying = (tables.worker() for _ in range(3))
+    for worker_id in (leaving, dying, staying):
+        values = {"worker_id": worker_id, "queues": ["a", "b"]}
+        store.run(own, SETTINGS, "sleep", values)
+        store.run(own, SETTINGS, "sleep", values)
+    store.run(own, SETTINGS, "leave", {"worker_id": leaving})
+    buried(own, dying, seen=True)
+    assert tables.run("select queue, worker_id from pgqueue.sleepers order by queue") == [
+        ("a", staying),
+        ("b", staying),
+    ]
+    store.run(own, SETTINGS, "awake", {"worker_id": staying})
+    assert tables.run("select count(*) from pgqueue.sleepers") == [(0,)]
+    assert tables.run("select id from pgqueue.workers") == [(staying,)]
+
+
+def test_a_buried_worker_cannot_fall_asleep(own: Connection, tables: Tables) -> None:
+    worker = tables.worker()
+    buried(own, worker, seen=True)
+    store.run(own, SETTINGS, "sleep", {"worker_id": worker, "queues": ["a"]})
+    assert tables.run("select count(*) from pgqueue.sleepers") == [(0,)]
+
+
+def test_a_step_is_one_workers_turn_until_it_is_due_again(
+    own: Connection, other: Connection, tables: Tables
+) -> None:
+    store.run(own, SETTINGS, "add_steps", {"names": ["probe", "expire"]})
+    store.run(other, SETTINGS, "add_steps", {"names": ["probe", "expire"]})
+    assert [take(own), take(other), take(own)] == [True, False, False]
+    tables.run("update pgqueue.steps set ran_at = ran_at - interval '61 s' where name = 'probe'")
+    assert [take(other), take(own)] == [True, False]
+    assert [take(own, every=0), take(other, every=0)] == [True, True]
+
+
+def test_of_two_that_ask_at_once_one_gets_the_turn_and_nobody_waits(
+    own: Connection, other: Connection
+) -> None:
+    store.run(own, SETTINGS, "add_steps", {"names": ["probe"]})
+    with own.transaction():
+        assert store.execute(own, "take_step", {"name": "probe", "every": 60}).fetchall()
+        assert not take(other)
+    assert not take(other)
+
+
+def test_a_turn_taken_by_a_clock_that_was_ahead_does_not_stop_the_step(
+    own: Connection, tables: Tables
+) -> None:
+    """After a failover to a server whose clock is an hour behind."""
+    store.run(own, SETTINGS, "add_steps", {"names": ["probe"]})
+    tables.run("update pgqueue.steps set ran_at = clock_timestamp() + interval '1 hour'")
+    assert take(own)
+    assert not take(own)
+
+
+def test_a_step_that_nobody_made_known_is_nobodys_turn(own: Connection) -> None:
+    assert not take(own)
+
+
+def test_reconcile_names_what_a_worker_runs_and_what_it_should_end(
+    own: Connection, tables: Tables
+) -> None:
+    worker = tables.worker()
+    plain = tables.job("running", worker_id=worker, lease=3)
+    asked = tables.job("running", worker_id=worker, lease=5, cancel_requested_at="now")
+    tables.job("running", worker_id=tables.worker())
+    tables.job("dead", worker_id=worker)
+    rows = store.run(own, SETTINGS, "reconcile", {"worker_id": worker})
+    assert sorted(rows) == [(plain, 3, False), (asked, 5, True)]
