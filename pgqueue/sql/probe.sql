@@ -1,11 +1,17 @@
 -- Finds the true head of every lane that has due jobs, without floors, and publishes the changes:
 -- what landed below the floors (a long transaction, a row that was locked) and new priorities.
--- By: one worker for all, on its maintenance connection. Locks: rows of `lanes`, by their key.
+-- By: one worker for all, on its maintenance connection. Locks: an advisory one, so that a slow
+-- probe never meets the next (they would do the same work, and could deadlock): who does not get it
+-- does nothing; then rows of `lanes`, by their key.
 -- It walks from lane to lane along the claim's index, one step each.
-with recursive lane as (
+with recursive turn as materialized (
+    select pg_try_advisory_xact_lock(hashtextextended('pgqueue.probe', 0)) as mine
+),
+lane as (
     (
         select queue, priority from pgqueue.jobs
-        where state = 'ready' order by queue, priority desc limit 1
+        where state = 'ready' and (select mine from turn)
+        order by queue, priority desc limit 1
     )
     union all
     select next.queue, next.priority
@@ -39,7 +45,7 @@ head as materialized (
 ),
 emptied as (
     delete from pgqueue.lanes as old
-    where not exists (
+    where (select mine from turn) and not exists (
         select from head where head.queue = old.queue and head.priority = old.priority
     )
 )
