@@ -55,7 +55,6 @@ begin
         update pgqueue.idempotency_keys as held
         set job_id = new_id, expires_at = ends
         where held.scope = wanted_scope and held.key = wanted_key
-            and held.job_id = holder
             and case
                 when held.expires_at is not null then
                     held.expires_at <= pg_catalog.clock_timestamp()
@@ -78,6 +77,7 @@ $$;
 create function pgqueue.enqueue(jobs text) returns text
     language plpgsql
     volatile
+    strict
     security invoker
 as $$
 declare
