@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 
@@ -9,6 +10,7 @@ import psycopg
 import pytest
 
 from pgqueue.job import FINAL_STATES, NewJob
+from tests import servers
 from tests.enqueue.sql import EMPTY, count, due_in, enqueue, row_of
 
 
@@ -173,6 +175,30 @@ def test_the_functions_are_not_for_everybody(shared: psycopg.Connection) -> None
         ("job_is_plain", False, "s", True, False),
         ("take_key", False, "v", True, False),
     ]
+
+
+@pytest.mark.parametrize("document", ['{"task": "t", "key": "k"}', '[{"task": "t", "key": "k"}]'])
+def test_the_documented_rights_are_enough_to_enqueue(
+    connection: psycopg.Connection, document: str
+) -> None:
+    page = (servers.ROOT / "docs" / "enqueue.md").read_text("utf-8")
+    (grants,) = re.findall(r"```sql\n(grant.*?)```", page, re.DOTALL)
+    with connection.transaction(force_rollback=True):
+        connection.execute("create role producer")
+        connection.execute(grants.encode())
+        connection.execute("insert into pgqueue.sleepers values ('default', 1)")
+        connection.execute("set local role producer")
+        enqueue(connection, document)
+        connection.execute("reset role")
+        connection.execute("update pgqueue.jobs set state = 'dead', lease = 1")
+        connection.execute("set local role producer")
+        enqueue(connection, document)
+        connection.execute("reset role")
+        assert count(connection) == 2
+
+
+def test_no_jobs_at_all_are_no_answer(shared: psycopg.Connection) -> None:
+    assert shared.execute("select pgqueue.enqueue(null)").fetchone() == (None,)
 
 
 def test_the_final_states_are_those_of_the_package(shared: psycopg.Connection) -> None:
