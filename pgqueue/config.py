@@ -20,7 +20,8 @@ _URL_PASSWORD = re.compile(r"(?P<head>://[^/?#:@]*:).*(?=@)", re.DOTALL)
 _URL_OPTION = re.compile(r"(?P<head>[?&](?:ssl)?password=)[^&\s]+", re.IGNORECASE)
 _KEYWORD_PASSWORD = re.compile(
     r"(?P<head>(?<![?&])\b(?:ssl)?password\s*=\s*)"
-    r"(?:'(?:[^'\\]|\\.)*'?|(?:\\.|[^ \t\n\r\f\v])+)",
+    r"(?:'(?:[^'\\]|\\.)*'?|(?:\\.|[^ \t\n\r\f\v])+)"
+    r"(?:\s+[^\s=]+(?=\s|$)(?!\s*=))*",  # words after a space that somebody forgot to quote
     re.IGNORECASE | re.DOTALL,
 )
 _PASSWORDS: Final = (_URL_PASSWORD, _URL_OPTION, _KEYWORD_PASSWORD)

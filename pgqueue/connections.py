@@ -6,6 +6,7 @@ pooler in transaction mode the first would leak to strangers and the second be r
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ def parameters(dsn: str, settings: Settings, role: str) -> dict[str, Any]:
     try:
         given = conninfo.conninfo_to_dict(dsn)
     except psycopg.ProgrammingError as error:
-        raise ConfigError(f"the DSN {mask_dsn(dsn)!r} cannot be read: {error}") from None
+        raise ConfigError(f"the DSN {mask_dsn(dsn)!r} cannot be read: {_reason(error)}") from None
     ours: dict[str, Any] = {
         "application_name": f"pgqueue:{role}",
         "connect_timeout": max(int(settings.connect_timeout), 1),
@@ -53,6 +54,12 @@ def parameters(dsn: str, settings: Settings, role: str) -> dict[str, Any]:
         "target_session_attrs": "read-write",
     }
     return ours | {name: value for name, value in given.items() if value is not None}
+
+
+def _reason(error: psycopg.Error) -> str:
+    """Why libpq cannot read a DSN, without the words it quotes: they may be of a password."""
+    reason = " ".join(str(error).split())
+    return reason if "connection option" in reason else re.sub('".*"', "***", reason)
 
 
 def connect(dsn: str, settings: Settings, role: str, *, autocommit: bool = True) -> Connection:

@@ -13,6 +13,7 @@ from hypothesis import assume, given, strategies as st
 from psycopg import conninfo
 
 from pgqueue.config import Settings, mask_dsn, normalize_dsn, resolve_dsn
+from pgqueue.connections import parameters
 from pgqueue.errors import ConfigError
 
 NUMBERS = [
@@ -118,6 +119,8 @@ SHOWN = [
     r"host=h password=\'hush dbname=d",
     "host=h password='x hush dbname=d",
     "host=h password=x&hush dbname=d",
+    "host=h password=x y hush dbname = d",
+    "host=h password=x hush",
     "sslpassword=hush host=h",
     'connection to "postgresql://u:hush@h/d" failed',
 ]
@@ -176,6 +179,19 @@ def test_a_password_in_a_url_is_never_shown(password: str) -> None:
 def test_a_password_that_somebody_forgot_to_escape_is_never_shown(password: str) -> None:
     assume(password.strip() and password not in "postgresql://u:***@host/base")
     assert password not in mask_dsn(f"postgresql://u:{password}@host/base")
+
+
+@pytest.mark.parametrize("dsn", ["host=h password=my hush dbname=d", "postgresql://u:hush%zz@h/d"])
+def test_a_dsn_that_cannot_be_read_is_refused_without_its_password(dsn: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be read") as refused:
+        parameters(dsn, Settings(), "test")
+    assert "hush" not in str(refused.value)
+    assert str(refused.value).isprintable()
+
+
+def test_an_option_that_libpq_does_not_know_is_named() -> None:
+    with pytest.raises(ConfigError, match='invalid connection option "frob"'):
+        parameters("host=h frob=1", Settings(), "test")
 
 
 def test_libpq_reads_what_was_masked_as_passwords() -> None:
