@@ -8,6 +8,8 @@ listens again and then tells its owner to look once, for what came meanwhile was
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -27,8 +29,6 @@ QUEUE_PREFIX: Final = "pgqueue."
 """A queue's channel is this and its name; the payload is the priority of the new jobs."""
 WORKER_CHANNEL: Final = "pgqueue_worker"
 """The payload is the id of the worker that should look at its running jobs: one is cancelled."""
-TURN: Final = 0.5
-"""Seconds of waiting in one step: how long closing takes at most."""
 PROBE_EVERY: Final = 15.0
 """Seconds of silence after which the connection is asked whether it lives."""
 
@@ -59,10 +59,11 @@ class Listener:
         self._heard, self._connected, self._failed = heard, connected, failed
         self._connection: Connection | None = None
         self._stopping = False
-        self._quiet_since = 0.0
+        self._probe_at = 0.0
+        self._ear, self._mouth = os.pipe()
 
     def step(self) -> float | None:
-        """Listen for a while; None when it was closed."""
+        """Listen until there is something to do; None when it was closed."""
         try:
             if not self._stopping:
                 self._listen()
@@ -70,25 +71,29 @@ class Listener:
             self._drop()
             if not self._stopping:
                 return self._failed(error)
-        if self._stopping:
-            self._drop()
-            return None
-        return 0.0
+        if not self._stopping:
+            return 0.0
+        self._drop()
+        os.close(self._ear)
+        os.close(self._mouth)
+        return None
 
     def _listen(self) -> None:
         connection = self._connection or self._open()
-        before = time.monotonic()
-        for notification in connection.notifies(timeout=TURN, stop_after=1):
-            self._quiet_since = before
+        if time.monotonic() >= self._probe_at:
+            connection.execute("select 1")
+            self._probe_at = time.monotonic() + PROBE_EVERY
+        # First what has been read already, then the socket: it is silent about the former.
+        for notification in connection.notifies(timeout=0):
             self._heard(notification.channel, notification.payload)
-        if before - self._quiet_since > PROBE_EVERY:
-            with connection.pipeline():
-                connection.execute("select 1")
-            self._quiet_since = before
+        poll = select.poll()
+        poll.register(connection, select.POLLIN)
+        poll.register(self._ear, select.POLLIN)
+        poll.poll(max(self._probe_at - time.monotonic(), 0) * 1000)
 
     def _open(self) -> Connection:
         connection = connections.connect(self._dsn, self._settings, "listen")
-        self._connection, self._quiet_since = connection, time.monotonic()
+        self._connection, self._probe_at = connection, time.monotonic() + PROBE_EVERY
         for channel in self._channels:
             connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
         self._connected(True)
@@ -102,5 +107,7 @@ class Listener:
             self._connection = None
 
     def close(self) -> None:
-        """End at the next turn; from any thread."""
+        """End at once; from any thread, and only once."""
         self._stopping = True
+        with contextlib.suppress(OSError):
+            os.write(self._mouth, b".")

@@ -184,12 +184,13 @@ class Worker:
             loop.start("maintenance", rota.step, wake)
             for rota, wake in zip(rotas, wakes, strict=True)
         ]
-        listener = self._listener()
-        if self._settings.listen:
+        listener = self._listener() if self._settings.listen else None
+        if listener is not None:
             threads.append(loop.start("listen", listener.step, loop.Wake()))
 
         def close() -> None:
-            listener.close()
+            if listener is not None:
+                listener.close()
             for rota, wake in zip(rotas, wakes, strict=True):
                 rota.closed = True
                 wake()
@@ -243,7 +244,9 @@ class Worker:
     def _listening(self, connected: bool) -> None:
         self._inbox.listening = connected
         if connected:
+            # What was said while nobody listened: new jobs, and cancels.
             self._inbox.look()
+            self._inbox.check()
 
     # -- running and stopping ----------------------------------------------------------------
 
