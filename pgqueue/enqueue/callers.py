@@ -235,10 +235,7 @@ def _explanation(error: Exception) -> PgQueueError | None:
 
 
 def _message(driver_error: Any) -> str:
-    """The server's own words, without the context and the SQL that drivers add."""
-    diagnosis = getattr(driver_error, "diag", None)
-    if diagnosis is not None and diagnosis.message_primary:
-        return str(diagnosis.message_primary)
+    """The server's own words, without the context that drivers add."""
     text = str(driver_error).splitlines()[0]
-    # SQLAlchemy's asyncpg dialect puts "<class '...'>: " in front.
-    return text.partition(">: ")[2] if text.startswith("<class") else text
+    # The asyncpg dialect of SQLAlchemy 2.0 puts "<class '...'>: " in front.
+    return text.partition(">: ")[2] if text.startswith("<class ") else text

@@ -187,6 +187,11 @@ def test_sqlalchemy_s_autocommit_commits_at_once(
         assert count(connection) == 1
 
 
+def test_the_class_that_older_dialects_put_before_a_message_is_cut_off() -> None:
+    error = Exception("<class 'asyncpg.exceptions.RaiseError'>: priority: 5 is refused\nmore")
+    assert callers._message(error) == "priority: 5 is refused"
+
+
 # What is no caller
 
 

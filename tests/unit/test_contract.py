@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import tracemalloc
-from datetime import UTC, datetime, timedelta, timezone
-from enum import Enum, IntEnum
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,8 +26,14 @@ class Queue(str, Enum):  # noqa: UP042 - its format() is not its value, which is
     MAIL = "mail"
 
 
-class Level(IntEnum):
+class Level(int, Enum):
     HIGH = 10
+
+
+class Nowhere(tzinfo):
+    """A zone that does not know its offset."""
+
+    def utcoffset(self, dt: datetime | None) -> None: ...
 
 
 def document(**members: Any) -> Any:
@@ -118,6 +124,11 @@ def test_a_refusal_names_value_and_limit(members: dict[str, Any], message: str) 
     with pytest.raises(InvalidJob) as refusal:
         document(**members)
     assert str(refusal.value) == message
+
+
+def test_a_time_whose_zone_has_no_offset_is_refused() -> None:
+    with pytest.raises(InvalidJob, match=r"^run_at: .* expected an aware datetime"):
+        document(run_at=NOON.replace(tzinfo=Nowhere()))
 
 
 def test_too_large_arguments_and_meta_are_refused() -> None:
