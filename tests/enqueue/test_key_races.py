@@ -21,16 +21,26 @@ if TYPE_CHECKING:
 KEYED = {"task": "t", "key": "k"}
 
 
+LIMITED = "-c lock_timeout=10s"  # a wait that nobody ends is a failure, not a hang
+
+
 @pytest.fixture
 def first(dsn: str) -> Iterator[psycopg.Connection]:
     """In a transaction, as soon as it is used."""
-    with psycopg.connect(dsn) as connected:
+    with psycopg.connect(dsn, options=LIMITED) as connected:
         yield connected
 
 
 @pytest.fixture
 def second(dsn: str) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(dsn) as connected:
+    with psycopg.connect(dsn, options=LIMITED) as connected:
+        yield connected
+
+
+@pytest.fixture
+def connection(dsn: str) -> Iterator[psycopg.Connection]:
+    """In autocommit."""
+    with psycopg.connect(dsn, options=LIMITED, autocommit=True) as connected:
         yield connected
 
 
