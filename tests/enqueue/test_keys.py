@@ -148,10 +148,13 @@ def test_some_of_many_may_exist(connection: psycopg.Connection) -> None:
     assert count(connection) == 3
 
 
-def test_the_job_shows_its_key(connection: psycopg.Connection) -> None:
-    batch = [{"task": "t", "key": "k", "key_scope": scope} for scope in ("t", "s")]
-    shown = [row_of(connection, answer["id"]) for answer in enqueue(connection, batch)]
-    assert [(row["key"], row["key_scope"]) for row in shown] == [("k", None), ("k", "s")]
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_job_shows_its_key(connection: psycopg.Connection, wrapped: bool) -> None:
+    for scope, shown in (("t", None), ("s", "s")):
+        job = {"task": "t", "key": "k", "key_scope": scope}
+        (answer,) = enqueue(connection, [job]) if wrapped else [enqueue(connection, job)]
+        row = row_of(connection, answer["id"])
+        assert (row["key"], row["key_scope"]) == ("k", shown)
 
 
 def test_jobs_without_a_key_leave_the_keys_alone(connection: psycopg.Connection) -> None:
