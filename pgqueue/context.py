@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import psycopg
 
@@ -35,7 +34,7 @@ class JobContext:
     meta: Mapping[str, Any] = field(default_factory=dict)
     sync_connection: psycopg.Connection[Any] | None = field(default=None, repr=False)
     async_connection: psycopg.AsyncConnection[Any] | None = field(default=None, repr=False)
-    cancel_event: threading.Event = field(default_factory=threading.Event, repr=False)
+    _cancelled: bool = field(default=False, repr=False)
 
     @property
     def connection(self) -> psycopg.Connection[Any]:
@@ -67,7 +66,11 @@ class JobContext:
 
         A thread cannot be interrupted from outside, so a long `def` handler looks here.
         """
-        return self.cancel_event.is_set()
+        return self._cancelled
+
+    def cancel(self) -> None:
+        """Tell the handler that its attempt should end; from any thread."""
+        self._cancelled = True
 
     def _no_connection(self, name: str, kind: str, other: str) -> str:
         has_other = self.sync_connection is not None or self.async_connection is not None
@@ -75,7 +78,7 @@ class JobContext:
         return f"context.{name} belongs to {kind} task that is transactional; {self.task}: {advice}"
 
 
-_current: ContextVar[JobContext | None] = ContextVar("pgqueue_job", default=None)
+_current: ContextVar[Callable[[], JobContext] | None] = ContextVar("pgqueue_job", default=None)
 
 
 def current_job() -> JobContext:
@@ -87,9 +90,12 @@ def current_job() -> JobContext:
     context = _current.get()
     if context is None:
         raise LookupError("current_job() was called outside of a job's handler")
-    return context
+    return context()
 
 
-def enter_job(context: JobContext) -> None:
-    """Make `context` what `current_job()` returns, from here on in this task or thread."""
+def enter_job(context: Callable[[], JobContext]) -> None:
+    """Make this what `current_job()` returns, from here on in this task or thread.
+
+    A call, because most handlers never ask, and a context takes a microsecond to make.
+    """
     _current.set(context)

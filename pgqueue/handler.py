@@ -110,6 +110,16 @@ def bind(
     return dict(zip(names, args, strict=False)) | kwargs
 
 
+def parameter_names(
+    signature: inspect.Signature, takes_context: bool
+) -> tuple[frozenset[str], frozenset[str]]:
+    """The names that a call must have, and all that it may have; `**names` are not among them."""
+    stored = list(signature.parameters.values())[1 if takes_context else 0 :]
+    named = [parameter for parameter in stored if parameter.kind is not Parameter.VAR_KEYWORD]
+    required = (parameter.name for parameter in named if parameter.default is Parameter.empty)
+    return frozenset(required), frozenset(parameter.name for parameter in named)
+
+
 def is_async(function: Callable[..., Any]) -> bool:
     """Whether calling it gives a coroutine."""
     call = getattr(type(function), "__call__", None)  # noqa: B004 - an object's `async __call__`

@@ -7,11 +7,12 @@ yet has no id, and a job that is held always has a lease.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from datetime import datetime  # noqa: TC003 - NamedTuple reads its annotations
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime, timedelta
+    from datetime import timedelta
 
 State = Literal["ready", "blocked", "running", "succeeded", "dead", "cancelled", "expired"]
 
@@ -68,9 +69,12 @@ class Enqueued:
     created: bool
 
 
-@dataclass(slots=True)
-class ClaimedJob:
-    """A job that this worker holds under a lease. Arguments are still JSON text."""
+class ClaimedJob(NamedTuple):
+    """A job that this worker holds under a lease. Arguments are still JSON text.
+
+    A tuple, and in the order of the claim's columns: one is made of each row, and it costs a
+    quarter of a microsecond instead of one.
+    """
 
     id: int
     lease: int
@@ -86,3 +90,4 @@ class ClaimedJob:
     expired: bool
     args: str
     meta: str
+    run_at: datetime

@@ -50,6 +50,7 @@ class Task(Generic[P, R]):
         name: what jobs, workers and people know it by.
         function: the handler.
         is_async: whether it runs on the worker's event loop.
+        required, accepted: names of arguments that a call must have, and may have.
         takes_context: whether its first parameter is the JobContext.
     """
 
@@ -73,6 +74,7 @@ class Task(Generic[P, R]):
         self.app = app
         self.function: Callable[..., R] = function
         self.signature = handler.handler_signature(function)
+        self.required, self.accepted = handler.parameter_names(self.signature, self.takes_context)
         self.is_async = handler.is_async(function)
         self.name = handler.task_name(function) if name is None else name
         self.queue, self.priority, self.max_attempts = queue, priority, max_attempts

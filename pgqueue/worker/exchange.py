@@ -19,45 +19,49 @@ from pgqueue import outcome, store
 from pgqueue.errors import ConnectionFailed, InvalidPayload
 from pgqueue.outcome import Succeeded, Unsuccessful
 from pgqueue.telemetry import events
-from pgqueue.worker import execution
 from pgqueue.worker.pace import Pace
-from pgqueue.worker.parts import Attempt
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Sequence
 
     from pgqueue.config import Settings
     from pgqueue.connections import Connection
     from pgqueue.job import ClaimedJob
     from pgqueue.telemetry.events import Events
+    from pgqueue.worker.carrier import Carrier
     from pgqueue.worker.inbox import Inbox
+    from pgqueue.worker.intake import Intake
     from pgqueue.worker.lanes import Lanes
     from pgqueue.worker.ledger import Ledger
-    from pgqueue.worker.link import Link
-    from pgqueue.worker.parts import Executor, Why
-    from pgqueue.worker.registry import Registry
+    from pgqueue.worker.parts import Attempt
 
 RECONCILE_EVERY: Final = 5.0
 """Seconds between two comparisons of what the table says this worker runs with what it knows."""
 HELD_BACK: Final = 2.0
 """Seconds that a claimed job may wait for a slot before another worker may have it."""
 
+MANY: Final = 100
+"""Jobs in one claim from which on outcomes and claims overlap, on a connection each."""
+
+CAREFUL_FOR: Final = 60.0
+"""Seconds to skip locked rows, once a finish has waited for one in vain."""
+
+LOCKED: Final = "55P03"
 # The server refused a value, not the exchange: data exception, integrity, program limit.
 BAD_VALUE: Final = ("22", "23", "54")
+# Serialization failure, deadlock: only where the database's default is above READ COMMITTED.
+TRY_AGAIN: Final = ("40001", "40P01")
 
 
 class Exchange:
     """One worker's exchange; every method is called from one thread.
 
     Args:
-        link: the exchange's own connection.
+        carrier: its connections.
         settings: limits and pauses.
         worker_id: this worker's row.
-        worker: its name.
         lanes: where to look for work.
-        registry: what this worker can run.
-        executors: who runs plain functions (False) and who runs coroutines (True).
+        intake: who gets what was claimed.
         inbox: what other threads say.
         ledger: what is held and owed.
         emit: takes events.
@@ -66,39 +70,40 @@ class Exchange:
     def __init__(
         self,
         *,
-        link: Link,
+        carrier: Carrier,
         settings: Settings,
         worker_id: int,
-        worker: str,
         lanes: Lanes,
-        registry: Registry,
-        executors: Mapping[bool, Executor],
+        intake: Intake,
         inbox: Inbox,
         ledger: Ledger,
         emit: Events,
     ) -> None:
-        self._link, self._settings, self._emit = link, settings, emit
-        self._worker_id, self._worker = worker_id, worker
-        self._lanes, self._registry, self._executors = lanes, registry, executors
-        self._inbox, self._ledger = inbox, ledger
+        self._carrier, self._settings, self._emit = carrier, settings, emit
+        self._worker_id, self._lanes = worker_id, lanes
+        self._intake, self._inbox, self._ledger = intake, inbox, ledger
         self._pace = Pace(settings.poll_interval, time.monotonic())
         self._batch = store.BATCH
         self._claims = self._due = True
-        self._armed = False
-        self._poll_at = self._reconcile_at = 0.0
+        self._armed = self._busy = False
+        self._poll_at = self._reconcile_at = self._careful_until = 0.0
 
     def step(self) -> float:
         """Do what there is to do; the seconds until there may be more."""
+        now = time.monotonic()
         try:
-            pause = self._step(time.monotonic())
+            pause = self._stream(now) if self._busy else self._step(now)
         except psycopg.Error as error:
-            return 0.0 if self._isolate(error) else self._link.failed(error)
+            self._drop()
+            return 0.0 if self._understands(error, now) else self._carrier.failed(error)
         except ConnectionFailed as error:
-            return self._link.failed(error)
-        self._link.worked()
+            self._drop()
+            return self._carrier.failed(error)
+        self._carrier.worked()
         return pause
 
     def _step(self, now: float) -> float:
+        """One exchange in one round trip, and what else there is to do."""
         self._hear()
         connection = self._connected()
         self._settle(connection, now)
@@ -107,11 +112,52 @@ class Exchange:
         room = self._room(now)
         finishing = self._ledger.batch(self._batch)
         looking = room > 0 and (self._due or now >= self._poll_at or bool(finishing))
-        suspect = self._next_suspect()
+        suspect = self._intake.next_suspect()
         if finishing or looking or suspect is not None:
-            self._exchange(connection, finishing, room if looking else 0, suspect, now)
+            # While it is unclear which outcome was refused, they go without a claim.
+            self._exchange(finishing, room if looking and not self._apart else 0, suspect, now)
             return 0.0
         return self._idle(connection, room, now)
+
+    def _stream(self, now: float) -> float:
+        """While busy: outcomes and claims at the same time, each as soon as the last landed."""
+        carrier = self._carrier
+        self._land_outcomes(now)
+        self._hear()
+        reconcile = now >= self._reconcile_at or self._inbox.take_check()
+        if reconcile or self._apart or self._ledger.asks or self._intake.next_suspect():
+            return self._leave_stream(now, reconcile=reconcile)
+        if carrier.outcomes.order is None and (finishing := self._ledger.batch(self._batch)):
+            carrier.outcomes.go(finishing=finishing, careful=now < self._careful_until)
+        self._land_claim(now)
+        if carrier.claim.order is None and self._busy and (room := self._room(now)) > 0:
+            carrier.claim.go(lanes=self._lanes.plan(room), room=room)
+        if not self._busy:
+            return self._leave_stream(now, reconcile=False)
+        if carrier.outcomes.order is not None and carrier.claim.order is not None:
+            # Both are under way: an outcome more is no news.
+            carrier.wait(max(self._reconcile_at - now, 0.001))
+            return 0.0
+        return max(self._reconcile_at - now, 0.001)
+
+    def _leave_stream(self, now: float, *, reconcile: bool) -> float:
+        """Land what is under way, and go on in single round trips."""
+        self._land_outcomes(now, wait=True)
+        self._land_claim(now, wait=True)
+        self._busy, self._due = False, True
+        if reconcile:
+            self._reconcile_at = now
+        return 0.0
+
+    def _drop(self) -> None:
+        """Something failed: nothing of what was on its way is known; compare with the table."""
+        self._carrier.drop()
+        self._busy = False
+        self._reconcile_at = 0.0
+
+    @property
+    def _apart(self) -> bool:
+        return self._batch < store.BATCH
 
     def _hear(self) -> None:
         for done in self._inbox.take_outcomes():
@@ -125,51 +171,59 @@ class Exchange:
         self._due |= self._inbox.take_look()
 
     def _connected(self) -> Connection:
-        connection = self._link.connection()
-        if self._link.fresh:
+        connection, fresh = self._carrier.connection()
+        if fresh:
             self._reconcile_at = 0.0
             self._armed, self._due = False, True
         return connection
 
     def _room(self, now: float) -> int:
-        if not self._claims:
-            return 0
-        room = min(executor.room() for executor in self._executors.values())
-        room = min(room - len(self._ledger.suspects), store.BATCH)
+        room = min(self._intake.room(), store.BATCH) if self._claims else 0
         self._pace.room(room, now)
         return room
 
     def _exchange(
         self,
-        connection: Connection,
-        finishing: Sequence[Succeeded | Unsuccessful],
+        finishing: list[Succeeded | Unsuccessful],
         room: int,
         suspect: Attempt | None,
         now: float,
     ) -> None:
-        reply = store.exchange(
-            connection,
-            self._settings,
-            worker_id=self._worker_id,
-            worker=self._worker,
-            succeeded=[done for done in finishing if isinstance(done, Succeeded)],
-            unsuccessful=[done for done in finishing if isinstance(done, Unsuccessful)],
-            lanes=self._lanes.plan(room) if room > 0 else (),
-            room=room,
-            suspect_id=suspect.job.id if suspect is not None else None,
-        )
-        for done, attempt in zip(
-            finishing, self._ledger.confirmed(finishing, reply.recorded), strict=True
-        ):
-            if isinstance(done, Unsuccessful):
-                self._poll_at = min(self._poll_at, now + done.delay)
-                if attempt is not None:
-                    self._tell(done, attempt)
+        lanes = self._lanes.plan(room) if room > 0 else ()
+        suspect_id = suspect.job.id if suspect is not None else None
+        reply = self._carrier.together(finishing, lanes=lanes, room=room, suspect_id=suspect_id)
+        self._recorded(finishing, reply.recorded, now)
         if suspect is not None:
-            self._ledger.suspect = self._ledger.suspects.popleft()
-            self._executors[suspect.task.is_async].start([suspect])
+            self._intake.start_suspect()
         if room > 0:
             self._claimed(reply.claimed, room, now)
+            self._intake.take(reply.claimed, now)
+
+    def _land_outcomes(self, now: float, *, wait: bool = False) -> None:
+        order = self._carrier.outcomes.order
+        reply = self._carrier.outcomes.answer(wait=wait)
+        if order is not None and reply is not None:
+            self._recorded(order["finishing"], reply.recorded, now)
+
+    def _land_claim(self, now: float, *, wait: bool = False) -> None:
+        """Take in the claim that landed, and send the next before its jobs are handed out."""
+        order = self._carrier.claim.order
+        reply = self._carrier.claim.answer(wait=wait)
+        if order is None or reply is None:
+            return
+        self._claimed(reply.claimed, order["room"], now)
+        room = self._room(now) - len(reply.claimed)
+        if self._busy and room >= MANY and not wait:
+            self._carrier.claim.go(lanes=self._lanes.plan(room), room=room)
+        self._intake.take(reply.claimed, now)
+
+    def _recorded(
+        self, finishing: Sequence[Succeeded | Unsuccessful], recorded: Sequence[int], now: float
+    ) -> None:
+        for done, attempt in self._ledger.confirmed(finishing, recorded):
+            self._poll_at = min(self._poll_at, now + done.delay)
+            if attempt is not None:
+                self._tell(done, attempt)
         self._batch = min(self._batch * 2, store.BATCH)
 
     def _tell(self, done: Unsuccessful, attempt: Attempt) -> None:
@@ -182,34 +236,12 @@ class Exchange:
 
     # -- claiming ----------------------------------------------------------------------------
 
-    def _claimed(
-        self, claimed: Sequence[tuple[ClaimedJob, datetime]], room: int, now: float
-    ) -> None:
+    def _claimed(self, claimed: list[ClaimedJob], room: int, now: float) -> None:
         self._lanes.claimed(claimed)
         self._pace.claimed(len(claimed), now)
         self._due = len(claimed) >= room
+        self._busy = len(claimed) >= MANY
         self._poll_at = now + self._pace.pause()
-        batches: dict[bool, list[Attempt]] = {}
-        for job, _ in sorted(claimed, key=_in_order):
-            task = self._registry.find(job.task)
-            if task is None:
-                self._ledger.owe(outcome.release(job, delay=self._registry.missed(job.task, now)))
-            elif job.expired:
-                self._ledger.owe(outcome.expired(job))
-            else:
-                attempt = Attempt(job, task)
-                self._ledger.hold(attempt)
-                waits = self._ledger.suspects if job.suspect else None
-                (batches.setdefault(task.is_async, []) if waits is None else waits).append(attempt)
-        for is_async, attempts in batches.items():
-            self._executors[is_async].start(attempts)
-        for unknown in self._registry.warnings(now):
-            self._emit(unknown)
-
-    def _next_suspect(self) -> Attempt | None:
-        """The suspect to name in the next exchange, before it starts; at most one runs."""
-        waiting = self._ledger.suspects
-        return waiting[0] if waiting and self._ledger.suspect is None else None
 
     def _idle(self, connection: Connection, room: int, now: float) -> float:
         """Nothing to do: arm or disarm when idleness changed, and say how long to wait."""
@@ -249,51 +281,35 @@ class Exchange:
             self._ledger.owe(Unsuccessful(*key, "ready", refund=1))
         for attempt in self._ledger.running():
             if attempt.key not in table:
-                self._end(attempt, "lost")
+                self._intake.end(attempt, "lost")
             elif table[attempt.key]:
-                self._end(attempt, "cancel")
+                self._intake.end(attempt, "cancel")
         if self._claims:
-            self._give_back(HELD_BACK, delay=1.0)
-
-    def _end(self, attempt: Attempt, why: Why) -> None:
-        if attempt.why is not None:
-            return
-        if attempt not in self._ledger.suspects:
-            self._executors[attempt.task.is_async].cancel(attempt, why)
-            return
-        self._ledger.suspects.remove(attempt)
-        attempt.why = why
-        self._ledger.owe(execution.cut(attempt))
+            self._intake.give_back(HELD_BACK, delay=1.0)
 
     # -- ending ------------------------------------------------------------------------------
-
-    def _give_back(self, older_than: float, *, delay: float) -> None:
-        """Release claimed jobs that wait for a slot, so that another worker can have them."""
-        for executor in self._executors.values():
-            for attempt in executor.unstarted(older_than):
-                self._ledger.owe(outcome.release(attempt.job, delay=delay))
 
     def stop(self) -> None:
         """Claim nothing more and give back what has not started."""
         self._claims = False
-        self._give_back(0.0, delay=0.0)
-        while self._ledger.suspects:
-            self._ledger.owe(outcome.release(self._ledger.suspects.popleft().job))
+        self._land_claim(time.monotonic(), wait=True)
+        self._intake.give_all_back()
 
     def cut(self) -> int:
         """Ask every handler that still runs to end; how many those are."""
-        running = self._ledger.running()
-        for attempt in running:
-            self._end(attempt, "stop")
-        return len(running)
+        return self._intake.end_all("stop")
 
     def drop_all(self) -> None:
         """The leases are somebody else's: start nothing, and ask what runs to end."""
         self._claims = False
-        for executor in self._executors.values():
-            executor.unstarted(0.0)
+        self._intake.forget_unstarted()
+        self._intake.end_all("lost")
+
+    def abandon(self) -> None:
+        """Record attempts as interrupted whose handlers would not end."""
         for attempt in self._ledger.running():
-            self._end(attempt, "lost")
+            reason = "the worker stopped before the handler was done"
+            self._ledger.owe(outcome.interrupted(attempt.job, reason))
 
     def running(self) -> int:
         """How many attempts have no outcome yet."""
@@ -301,13 +317,7 @@ class Exchange:
 
     def idle(self) -> bool:
         """Whether no handler runs."""
-        return not any(executor.in_hand() for executor in self._executors.values())
-
-    def abandon(self) -> None:
-        """Record attempts as interrupted whose handlers would not end."""
-        for attempt in self._ledger.running():
-            reason = "the worker stopped before the handler was done"
-            self._ledger.owe(outcome.interrupted(attempt.job, reason))
+        return self._intake.idle()
 
     def quiet(self) -> bool:
         """Whether nothing is held and nothing is left to record."""
@@ -316,23 +326,24 @@ class Exchange:
 
     # -- failing -----------------------------------------------------------------------------
 
+    def _understands(self, error: psycopg.Error, now: float) -> bool:
+        """Whether trying again at once will help, now that it is known what was wrong."""
+        state = error.sqlstate or ""
+        if state == LOCKED and now >= self._careful_until:
+            self._careful_until = now + CAREFUL_FOR
+            return True
+        return state in TRY_AGAIN or (state.startswith(BAD_VALUE) and self._isolate(error))
+
     def _isolate(self, error: psycopg.Error) -> bool:
         """A value was refused: halve the batch until it stands alone; then it is dead instead."""
         sent = self._ledger.batch(self._batch)
-        if not (error.sqlstate or "").startswith(BAD_VALUE) or not sent:
-            return False
-        if len(sent) > 1:
-            self._batch = len(sent) // 2
+        if len(sent) > 1 or (sent and not self._apart):
+            self._batch = max(len(sent) // 2, 1)
             return True
-        if isinstance(sent[0], Unsuccessful):
+        if not sent:
             return False
-        refused = InvalidPayload(f"PostgreSQL refused the result: {error}")
-        dead = Unsuccessful(sent[0].id, sent[0].lease, "dead", ending="dead")
-        dead.error_type, dead.message = "InvalidPayload", outcome.clean(str(refused))
-        self._ledger.replace(sent[0], dead)
-        return True
-
-
-def _in_order(claimed: tuple[ClaimedJob, datetime]) -> tuple[int, datetime, int]:
-    job, run_at = claimed
-    return -job.priority, run_at, job.id
+        refused = Unsuccessful(sent[0].id, sent[0].lease, "dead", ending="dead")
+        refused.error_type = InvalidPayload.__name__
+        refused.message = outcome.clean(f"PostgreSQL refused the outcome: {error}")
+        self._ledger.replace(sent[0], refused)
+        return sent[0] != refused

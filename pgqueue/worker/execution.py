@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pgqueue import outcome, payload
-from pgqueue.context import JobContext
 from pgqueue.errors import InvalidPayload
 from pgqueue.outcome import JobTimeout, Succeeded, Unsuccessful
 
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def prepare(attempt: Attempt) -> dict[str, Any]:
-    """The arguments of an attempt, decoded and checked; gives it its context.
+    """The arguments of an attempt, decoded and checked.
 
     Raises:
         InvalidPayload: what is stored cannot be decoded, or the handler does not take it.
@@ -24,15 +23,16 @@ def prepare(attempt: Attempt) -> dict[str, Any]:
     args = payload.decode(job.args)
     if not isinstance(args, dict):
         raise InvalidPayload(f"args of job {job.id} are a {type(args).__name__}, not an object")
-    meta = payload.decode(job.meta) if job.meta != "{}" else {}
-    attempt.context = JobContext(
-        job.id, job.task, job.queue, job.attempt, job.max_attempts, job.lease, meta
-    )
+    if job.meta != "{}":
+        attempt.meta = payload.decode(job.meta)
     _check_parameters(attempt, args)
     return args
 
 
 def _check_parameters(attempt: Attempt, args: dict[str, Any]) -> None:
+    names = args.keys()
+    if attempt.task.required <= names <= attempt.task.accepted:
+        return
     try:
         attempt.task.bind((), args)
     except TypeError as error:

@@ -60,13 +60,13 @@ class Lanes:
             plan.extend(LaneClaim(*lane, self._floors[lane], room) for lane in in_turn)
         return plan
 
-    def claimed(self, jobs: Iterable[tuple[ClaimedJob, datetime]]) -> None:
-        """Raise the floors to what was claimed."""
-        for job, run_at in jobs:
-            lane = (job.queue, job.priority)
+    def claimed(self, jobs: Iterable[ClaimedJob]) -> None:
+        """Raise the floors to what was claimed; within a lane `jobs` are in order."""
+        last = {(job.queue, job.priority): job for job in jobs}
+        for lane, job in last.items():
             floor = self._floors.get(lane)
-            if floor is None or (run_at, job.id) > floor:
-                self._floors[lane] = (run_at, job.id)
+            if floor is None or (job.run_at, job.id) > floor:
+                self._floors[lane] = (job.run_at, job.id)
 
     def lower(self, heads: Iterable[tuple[str, int, datetime, int]]) -> bool:
         """Bring floors down to the heads that the probe found.

@@ -7,6 +7,7 @@ confirmed it; one that was sent without a confirmation is in question, and the t
 from __future__ import annotations
 
 from collections import deque
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Final
 
 from pgqueue.outcome import Doubtful, Lost, Settled, Succeeded, Unsuccessful
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 Pending = Succeeded | Unsuccessful
 
+MOST_BYTES: Final = 16 * 1024 * 1024
+"""Of results in one statement."""
+LARGE: Final = MOST_BYTES // 1000
+"""A result from which on the bytes of a batch are counted."""
 ASK_AGAIN: Final = 0.25
 """Seconds before the table is asked again about a row that somebody has locked."""
 
@@ -34,6 +39,7 @@ class Ledger:
         self._pending: dict[Key, Pending] = {}
         self._doubtful: dict[Key, Unsuccessful] = {}
         self._questions: dict[Key, float] = {}
+        self._large = False
         self.suspects: deque[Attempt] = deque()
         self.suspect: Attempt | None = None
 
@@ -51,36 +57,52 @@ class Ledger:
             self._drop(key)
         else:
             self._pending[key] = outcome
+            self._large = self._large or _size(outcome) > LARGE
         return not isinstance(outcome, Lost)
 
     def batch(self, limit: int) -> list[Pending]:
-        """The outcomes to send next: all but those in question."""
-        if not self._questions:
-            return list(self._pending.values())[:limit]
+        """The outcomes to send next: all but those in question, and no more than MOST_BYTES."""
+        if not self._questions and not self._large:
+            return list(islice(self._pending.values(), limit))
         free = (done for key, done in self._pending.items() if key not in self._questions)
-        return [done for done, _ in zip(free, range(limit), strict=False)]
+        batch = list(islice(free, limit))
+        sizes = accumulate(_size(done) for done in batch)
+        return batch[: max(sum(size <= MOST_BYTES for size in sizes), 1)]
 
     def replace(self, old: Pending, new: Pending) -> None:
         """Owe another outcome instead."""
         self._pending[old.id, old.lease] = new
 
-    def confirmed(self, sent: Sequence[Pending], recorded: Iterable[int]) -> list[Attempt | None]:
+    def confirmed(
+        self, sent: Sequence[Pending], recorded: Iterable[int]
+    ) -> list[tuple[Unsuccessful, Attempt | None]]:
         """Strike what the table confirmed; the rest is in question.
 
         Returns:
-            For each outcome that was sent: its attempt, or None when it is not confirmed or the
-            job was never known here.
+            The unsuccessful ones that were confirmed, each with its attempt, or None for a job
+            that was never known here.
         """
         ids = set(recorded)
-        attempts: list[Attempt | None] = []
+        pending, held = self._pending, self.held
+        unsuccessful: list[tuple[Unsuccessful, Attempt | None]] = []
         for done in sent:
             key = (done.id, done.lease)
-            if done.id in ids:
-                attempts.append(self._drop(key))
-            else:
+            if done.id not in ids:
                 self._questions[key] = 0.0
-                attempts.append(None)
-        return attempts
+                continue
+            # As _drop(), which costs three times as much: what was sent is not in question.
+            pending.pop(key, None)
+            attempt = held.pop(key, None)
+            if isinstance(done, Unsuccessful):
+                unsuccessful.append((done, attempt))
+            if attempt is not None and attempt is self.suspect:
+                self.suspect = None
+        return unsuccessful
+
+    @property
+    def asks(self) -> bool:
+        """Whether anything is in question."""
+        return bool(self._questions)
 
     def questions(self, now: float, limit: int) -> list[Key]:
         """What to ask the table now, by id."""
@@ -117,9 +139,14 @@ class Ledger:
 
     def _drop(self, key: Key) -> Attempt | None:
         self._pending.pop(key, None)
-        self._doubtful.pop(key, None)
-        self._questions.pop(key, None)
+        if self._questions or self._doubtful:
+            self._doubtful.pop(key, None)
+            self._questions.pop(key, None)
         attempt = self.held.pop(key, None)
         if attempt is not None and attempt is self.suspect:
             self.suspect = None
         return attempt
+
+
+def _size(done: Pending) -> int:
+    return len(done.result or "") if isinstance(done, Succeeded) else 0

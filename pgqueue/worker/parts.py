@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from pgqueue.context import JobContext
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pgqueue.context import JobContext
     from pgqueue.job import ClaimedJob
     from pgqueue.outcome import Outcome
     from pgqueue.tasks import Task
@@ -18,24 +18,52 @@ Why = Literal["cancel", "lost", "stop", "timeout"]
 the job ran longer than it may."""
 
 
-@dataclass(slots=True, eq=False)
 class Attempt:
     """A claimed job on its way through one worker.
 
-    `why` is set once somebody wants it to end early; the executor reads it when it does.
+    Attributes:
+        key: (id, lease), what its outcome is recorded under.
+        meta: as decoded; None where there is none.
+        why: set once somebody wants it to end early; the executor reads it when it does.
+        slot: where the board shows that it runs.
     """
 
-    job: ClaimedJob
-    task: Task[..., object]
-    context: JobContext | None = None
-    why: Why | None = None
-    started: bool = False
-    slot: int = field(default=-1, repr=False)
+    __slots__ = ("_context", "job", "key", "meta", "slot", "started", "task", "why")
 
-    @property
-    def key(self) -> tuple[int, int]:
-        """(id, lease): what an outcome is recorded under."""
-        return self.job.id, self.job.lease
+    def __init__(self, job: ClaimedJob, task: Task[..., object]) -> None:
+        self.job, self.task = job, task
+        self.key = (job.id, job.lease)
+        self.meta: dict[str, Any] | None = None
+        self.why: Why | None = None
+        self.started = False
+        self.slot = -1
+        self._context: JobContext | None = None
+
+    def context(self) -> JobContext:
+        """What the handler can know of its job; made when somebody asks."""
+        if self._context is None:
+            job = self.job
+            self._context = JobContext(
+                id=job.id,
+                task=job.task,
+                queue=job.queue,
+                attempt=job.attempt,
+                max_attempts=job.max_attempts,
+                lease=job.lease,
+                meta=self.meta or {},
+            )
+        return self._context
+
+    def call(self, args: dict[str, Any]) -> Any:
+        """Call the handler; what it returns, or its coroutine."""
+        if self.task.takes_context:
+            return self.task.call(self.context(), args)
+        return self.task.function(**args)
+
+    def end(self, why: Why) -> None:
+        """Say that it should end, and let its handler see that."""
+        self.why = why
+        self.context().cancel()
 
 
 class Outbox(Protocol):

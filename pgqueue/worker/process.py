@@ -6,6 +6,7 @@ when standard input ends, the supervisor is gone and so is this process, with al
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -69,6 +70,7 @@ def _work(order: Order) -> int:
     settings = Settings(**order.settings)
     app, _ = load_app(order.app, cwd=Path(order.app_dir), environ=os.environ)
     board = Board(settings.concurrency + settings.threads, order.board)
+    _tune_garbage_collection()
     worker = Worker(
         app,
         dsn=order.dsn,
@@ -84,6 +86,17 @@ def _work(order: Order) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     return worker.run()
+
+
+def _tune_garbage_collection() -> None:
+    """Collect less often: jobs come and go by the thousand, and leave no cycles.
+
+    What the app has loaded stays for good. With the defaults the collector took 2 to 3 of 13
+    microseconds of each job.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
 
 
 def _take_stdin() -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from psycopg.rows import TupleRow, tuple_row
@@ -22,8 +22,6 @@ from pgqueue.outcome import Doubtful, Lost, Outcome, Settled, Succeeded
 from pgqueue.worker import execution
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from pgqueue.config import Settings
     from pgqueue.connections import Connection
     from pgqueue.worker.parts import Attempt
@@ -65,14 +63,12 @@ class Transactions:
 
     def run(self, attempt: Attempt, args: dict[str, Any]) -> Outcome:
         """Run a handler in a transaction and finish its job there."""
-        context = attempt.context
-        assert context is not None  # noqa: S101 - prepare() made it
+        context = attempt.context()
         committing = False
         try:
             with self._opened().connection() as connection, connection.transaction():
                 context.sync_connection = connection
-                value = attempt.task.call(context, args)
-                self._finish(connection, attempt, value)
+                self._finish(connection, attempt, attempt.call(args))
                 committing = True
         except _NotSuccessful as refused:
             return refused.outcome
@@ -130,15 +126,13 @@ class AsyncTransactions:
 
     async def run(self, attempt: Attempt, args: dict[str, Any]) -> Outcome:
         """Run a handler in a transaction and finish its job there."""
-        context = attempt.context
-        assert context is not None  # noqa: S101 - prepare() made it
+        context = attempt.context()
         committing = False
         try:
             pool = await self._opened()
             async with pool.connection() as connection, connection.transaction():
                 context.async_connection = connection
-                call = cast("Coroutine[Any, Any, Any]", attempt.task.call(context, args))
-                await self._finish(connection, attempt, await call)
+                await self._finish(connection, attempt, await attempt.call(args))
                 committing = True
         except _NotSuccessful as refused:
             return refused.outcome

@@ -15,11 +15,13 @@ from pgqueue.errors import ConnectionFailed
 from pgqueue.telemetry import events
 from pgqueue.worker import board as words, loop
 from pgqueue.worker.board import Board
+from pgqueue.worker.carrier import Carrier
 from pgqueue.worker.exchange import Exchange
 from pgqueue.worker.executors.event_loop import EventLoopExecutor
 from pgqueue.worker.executors.threads import ThreadExecutor
 from pgqueue.worker.heartbeat import Heartbeat
 from pgqueue.worker.inbox import Inbox
+from pgqueue.worker.intake import Intake
 from pgqueue.worker.lanes import Lanes
 from pgqueue.worker.ledger import Ledger
 from pgqueue.worker.link import Link
@@ -101,7 +103,16 @@ class Worker:
 
     def _work(self, link: Link) -> int:
         executors = self._make_executors()
-        exchange = self._make_exchange(link, executors)
+        claims = Link("claims", self._dsn, self._settings, self._emit)
+        carrier = Carrier(
+            link,
+            claims,
+            self._settings,
+            worker_id=self.worker_id,
+            worker=self._name,
+            wake=self._wake,
+        )
+        exchange = self._make_exchange(carrier, executors)
         close_parts = self._start_parts()
         self._board.put(words.READY, 1)
         try:
@@ -109,6 +120,7 @@ class Worker:
             return self._leave(link)
         finally:
             close_parts()
+            carrier.close()
             for executor in executors.values():
                 executor.close()
 
@@ -160,17 +172,16 @@ class Worker:
             executors[False] = ThreadExecutor(settings.threads, done, self._board, settings, sync)
         return executors
 
-    def _make_exchange(self, link: Link, executors: dict[bool, Executor]) -> Exchange:
+    def _make_exchange(self, carrier: Carrier, executors: dict[bool, Executor]) -> Exchange:
+        ledger, registry = Ledger(), Registry(self._app.tasks)
         return Exchange(
-            link=link,
+            carrier=carrier,
             settings=self._settings,
             worker_id=self.worker_id,
-            worker=self._name,
             lanes=Lanes(self._queues),
-            registry=Registry(self._app.tasks),
-            executors=executors,
+            intake=Intake(executors, registry, ledger, self._emit),
             inbox=self._inbox,
-            ledger=Ledger(),
+            ledger=ledger,
             emit=self._emit,
         )
 

@@ -120,7 +120,7 @@ def claim(
     room: int = 100,
 ) -> list[ClaimedJob]:
     """What a claim returns, in the order of the answer."""
-    return [job for job, _ in exchange(connection, worker_id, *lanes, room=room).claimed]
+    return exchange(connection, worker_id, *lanes, room=room).claimed
 
 
 def exchange(
@@ -133,7 +133,7 @@ def exchange(
     suspect_id: int | None = None,
 ) -> store.ExchangeReply:
     """One exchange; without lanes it looks into the default queue at priority 0."""
-    return store.exchange(
+    return store.send(
         connection,
         SETTINGS,
         worker_id=worker_id,
@@ -143,7 +143,7 @@ def exchange(
         lanes=lanes or [lane()],
         room=room,
         suspect_id=suspect_id,
-    )
+    ).receive()
 
 
 def lane(

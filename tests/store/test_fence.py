@@ -43,6 +43,10 @@ WRITERS: dict[str, tuple[str, Callable[[int, int], dict[str, Any]]]] = {
         "running",
         lambda job, _: {"ids": f"{{{job}}}", "leases": f"{{{LEASE}}}", "results": None},
     ),
+    "finish_succeeded_waiting": (
+        "running",
+        lambda job, _: {"ids": f"{{{job}}}", "leases": f"{{{LEASE}}}", "results": None},
+    ),
     "finish_transactional": (
         "running",
         lambda job, _: {"id": job, "lease": LEASE, "result": None},

@@ -133,9 +133,10 @@ def test_a_claim_starts_at_the_floor_of_each_lane_and_sorts_nothing(
 
 @modes
 @batches
-def test_a_success_is_found_by_its_id(tables: Connection, mode: str, batch: int) -> None:
+@pytest.mark.parametrize("name", ["finish_succeeded", "finish_succeeded_waiting"])
+def test_a_success_is_found_by_its_id(tables: Connection, mode: str, batch: int, name: str) -> None:
     values = {"ids": ids(batch), "leases": ones(batch), "results": None}
-    plan = explain(tables, mode, "finish_succeeded", values)
+    plan = explain(tables, mode, name, values)
     assert_indexed(plan, "jobs", "jobs_pkey")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from pgqueue.job import ClaimedJob
@@ -21,6 +22,7 @@ PLAIN: dict[str, Any] = {
     "expired": False,
     "args": "{}",
     "meta": "{}",
+    "run_at": datetime(2026, 1, 1, tzinfo=UTC),
 }
 
 

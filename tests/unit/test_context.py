@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -26,7 +27,7 @@ def test_outside_of_a_handler_there_is_no_current_job() -> None:
 
 def test_each_asyncio_task_has_its_own_job() -> None:
     async def handler(id_: int) -> int:
-        enter_job(context(id_))
+        enter_job(partial(context, id_))
         await asyncio.sleep(0)
         return current_job().id
 
@@ -38,7 +39,7 @@ def test_each_asyncio_task_has_its_own_job() -> None:
 
 def test_a_job_ends_with_the_context_that_it_was_entered_in() -> None:
     def handler() -> int:
-        enter_job(context(3))
+        enter_job(partial(context, 3))
         return current_job().id
 
     outer = contextvars.Context()
@@ -50,7 +51,7 @@ def test_a_job_ends_with_the_context_that_it_was_entered_in() -> None:
 def test_another_thread_sees_the_cancel() -> None:
     running = context()
     assert not running.cancelled
-    setter = threading.Thread(target=running.cancel_event.set)
+    setter = threading.Thread(target=running.cancel)
     setter.start()
     setter.join()
     assert running.cancelled

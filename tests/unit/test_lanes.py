@@ -22,10 +22,8 @@ T0 = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 
 
-def claimed(
-    *pairs: tuple[int, datetime], queue: str = "a", priority: int = 0
-) -> list[tuple[ClaimedJob, datetime]]:
-    return [(claimed_job(id=id_, queue=queue, priority=priority), at) for id_, at in pairs]
+def claimed(*pairs: tuple[int, datetime], queue: str = "a", priority: int = 0) -> list[ClaimedJob]:
+    return [claimed_job(id=id_, queue=queue, priority=priority, run_at=at) for id_, at in pairs]
 
 
 def floor(lanes: Lanes, queue: str = "a", priority: int = 0) -> tuple[datetime, int] | None:
@@ -70,9 +68,9 @@ def test_a_lane_of_a_stranger_or_out_of_range_is_not_added() -> None:
 
 def test_a_claim_raises_the_floor_to_its_last_pair_and_never_lowers_it() -> None:
     lanes = Lanes(["a"])
-    lanes.claimed(claimed((4, T0), (9, T0), (5, T0)))
+    lanes.claimed(claimed((4, T0), (5, T0), (9, T0)))
     assert floor(lanes) == (T0, 9)
-    lanes.claimed(claimed((3, T0), (100, T0 - SECOND)))
+    lanes.claimed(claimed((100, T0 - SECOND), (3, T0)))
     assert floor(lanes) == (T0, 9)
     lanes.claimed(claimed((1, T0 + SECOND)))
     assert floor(lanes) == (T0 + SECOND, 1)
@@ -169,7 +167,7 @@ class Table(RuleBasedStateMachine):
         """Claim; a job that fails comes back with a new run_at."""
         jobs = self.select(room)
         self.lanes.claimed(
-            (claimed_job(id=id_, queue=row.lane[0], priority=row.lane[1]), row.run_at)
+            claimed_job(id=id_, queue=row.lane[0], priority=row.lane[1], run_at=row.run_at)
             for id_, row in jobs
         )
         for id_, row in jobs:

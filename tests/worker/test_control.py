@@ -6,6 +6,8 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING
 
+import psycopg
+
 from pgqueue.context import JobContext
 from pgqueue.errors import SchemaError
 from pgqueue.telemetry import events
@@ -261,3 +263,32 @@ def test_a_worker_refuses_a_schema_that_it_does_not_support(table: Table, work: 
     worker = work()
     worker.thread.join(10)
     assert isinstance(worker.error, SchemaError)
+
+
+def test_a_row_that_somebody_has_locked_holds_up_no_other(
+    app: PgQueue, table: Table, work: Work, dsn: str
+) -> None:
+    """The flow of a busy worker waits for a locked row once, up to the lock timeout."""
+
+    @app.task(name="coroutine")
+    async def coroutine() -> None: ...
+
+    ids = table.add("coroutine", count=5000)
+    with psycopg.connect(dsn) as other:
+        worker = work(lock_timeout=0.1)
+        locked = wait_until(lambda: _lock_a_running_job(other)) or 0
+        table.wait([id_ for id_ in ids if id_ != locked], "succeeded", timeout=60)
+        assert table.state(locked) == "running"
+        other.rollback()
+    table.wait(locked, "succeeded")
+    assert worker.stop() == 0
+    assert table.count("attempt <> 1 or lease <> 2") == 0
+
+
+def _lock_a_running_job(other: psycopg.Connection) -> int | None:
+    """Lock one job that runs, in a transaction that stays open; its id."""
+    query = "select id from pgqueue.jobs where state = 'running' limit 1 for no key update"
+    row = other.execute(query).fetchone()
+    if row is None:
+        other.rollback()
+    return row[0] if row else None

@@ -9,7 +9,7 @@ HORIZON: Final = 0.05
 another worker that could have had it."""
 SHORTEST: Final = 0.002
 """Seconds over which a rate means something."""
-MOST: Final = 1000
+MOST: Final = 2000
 """Two full exchanges: one on its way while the other runs."""
 
 

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from pgqueue.context import enter_job
 from pgqueue.worker import execution
 from pgqueue.worker.executors.backlog import Backlog
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Sequence
 
     from pgqueue.config import Settings
     from pgqueue.outcome import Outcome
@@ -56,6 +57,7 @@ class EventLoopExecutor:
         self._backlog = Backlog()
         self._pumping = False
         self._closed = False
+        self._clean = contextvars.copy_context()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="pgqueue-async", daemon=True)
         self._thread.start()
@@ -122,16 +124,30 @@ class EventLoopExecutor:
                 return
             attempt.started = True
             attempt.slot = self._board.started(attempt.job.id)
-            self._tasks[attempt] = self._loop.create_task(self._attempt(attempt))
+            # Not the context of whoever called: that may be another handler's.
+            self._tasks[attempt] = self._loop.create_task(
+                self._attempt(attempt), context=self._clean.copy()
+            )
 
     async def _attempt(self, attempt: Attempt) -> None:
         """Run one attempt to its outcome; nothing that a handler does escapes from here."""
+        timer = None
+        outcome: Outcome
         try:
-            outcome = await self._outcome(attempt)
+            args = execution.prepare(attempt)
+            enter_job(attempt.context)
+            if (timeout := attempt.job.timeout) is not None:
+                timer = self._loop.call_later(timeout, self._cancel, attempt, "timeout")
+            if attempt.task.transactional:
+                outcome = await self._transactions.run(attempt, args)
+            else:
+                outcome = execution.succeeded(attempt, await attempt.call(args), self._settings)
         except asyncio.CancelledError as error:
             outcome = execution.cut(attempt) if attempt.why else execution.failed(attempt, error)
         except BaseException as error:  # noqa: BLE001 - SystemExit of a handler is its own
             outcome = execution.failed(attempt, error)
+        if timer is not None:
+            timer.cancel()
         self._board.ended(attempt.slot)
         del self._tasks[attempt]
         self._ended += 1
@@ -140,28 +156,9 @@ class EventLoopExecutor:
             self._pumping = True
             self._loop.call_soon(self._pump)
 
-    async def _outcome(self, attempt: Attempt) -> Outcome:
-        args = execution.prepare(attempt)
-        context = attempt.context
-        assert context is not None  # noqa: S101 - prepare() made it
-        enter_job(context)
-        timer = None
-        if (timeout := attempt.job.timeout) is not None:
-            timer = self._loop.call_later(timeout, self._cancel, attempt, "timeout")
-        try:
-            if attempt.task.transactional:
-                return await self._transactions.run(attempt, args)
-            call = cast("Coroutine[Any, Any, Any]", attempt.task.call(context, args))
-            return execution.succeeded(attempt, await call, self._settings)
-        finally:
-            if timer is not None:
-                timer.cancel()
-
     def _cancel(self, attempt: Attempt, why: Why) -> None:
-        attempt.why = why
+        attempt.end(why)
         if (task := self._tasks.get(attempt)) is not None:
-            if attempt.context is not None:
-                attempt.context.cancel_event.set()
             task.cancel()
             return
         waiting = next((pair for pair in self._waiting if pair[1] is attempt), None)

@@ -71,9 +71,7 @@ class ThreadExecutor:
 
     def cancel(self, attempt: Attempt, why: Why) -> None:
         with self._changed:
-            attempt.why = why
-            if attempt.context is not None:
-                attempt.context.cancel_event.set()
+            attempt.end(why)
             waiting = next((pair for pair in self._waiting if pair[1] is attempt), None)
             if waiting is None:
                 return
@@ -125,13 +123,10 @@ class ThreadExecutor:
         """Run one attempt to its outcome; nothing that a handler does escapes from here."""
         try:
             args = execution.prepare(attempt)
-            context = attempt.context
-            assert context is not None  # noqa: S101 - prepare() made it
-            enter_job(context)
+            enter_job(attempt.context)
             if attempt.task.transactional:
                 return self._transactions.run(attempt, args)
-            value = attempt.task.call(context, args)
-            return execution.succeeded(attempt, value, self._settings)
+            return execution.succeeded(attempt, attempt.call(args), self._settings)
         except BaseException as error:  # noqa: BLE001 - SystemExit of a handler is its own
             return self._raised(attempt, error)
 

@@ -1,0 +1,122 @@
+"""What comes in, and to whom it goes: claimed jobs to their executors, and back where need be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pgqueue import outcome
+from pgqueue.worker import execution
+from pgqueue.worker.parts import Attempt
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pgqueue.job import ClaimedJob
+    from pgqueue.telemetry.events import Events
+    from pgqueue.worker.ledger import Ledger
+    from pgqueue.worker.parts import Executor, Why
+    from pgqueue.worker.registry import Registry
+
+LEAST_SHARE: Final = 0.02
+"""Of an executor in the mix of jobs: one that had none lately does not hold up the others."""
+
+
+class Intake:
+    """Hands claimed jobs out, and knows how many more would fit.
+
+    Args:
+        executors: who runs plain functions (False) and who runs coroutines (True).
+        registry: what this worker can run.
+        ledger: what is held and owed.
+        emit: takes events.
+    """
+
+    def __init__(
+        self,
+        executors: Mapping[bool, Executor],
+        registry: Registry,
+        ledger: Ledger,
+        emit: Events,
+    ) -> None:
+        self._executors, self._registry = executors, registry
+        self._ledger, self._emit = ledger, emit
+        self._shares = dict.fromkeys(executors, 1.0)
+
+    def room(self) -> int:
+        """How many jobs fit every executor, if they come in the mix of late."""
+        rooms = (executor.room() / self._shares[kind] for kind, executor in self._executors.items())
+        return int(min(rooms)) - len(self._ledger.suspects)
+
+    def take(self, claimed: list[ClaimedJob], now: float) -> None:
+        """Start what was claimed, best first; give back what cannot run here."""
+        batches: dict[bool, list[Attempt]] = {kind: [] for kind in self._executors}
+        for job in claimed:
+            task = self._registry.find(job.task)
+            if task is None:
+                self._ledger.owe(outcome.release(job, delay=self._registry.missed(job.task, now)))
+            elif job.expired:
+                self._ledger.owe(outcome.expired(job))
+            else:
+                attempt = Attempt(job, task)
+                self._ledger.hold(attempt)
+                (self._ledger.suspects if job.suspect else batches[task.is_async]).append(attempt)
+        for kind, attempts in batches.items():
+            self._note_share(kind, len(attempts), len(claimed))
+            if attempts:
+                self._executors[kind].start(attempts)
+        for unknown in self._registry.warnings(now):
+            self._emit(unknown)
+
+    def _note_share(self, kind: bool, count: int, total: int) -> None:
+        if total:
+            share = self._shares[kind]
+            self._shares[kind] = max(share + 0.2 * (count / total - share), LEAST_SHARE)
+
+    def next_suspect(self) -> Attempt | None:
+        """The suspect to name in the table before it starts; at most one runs."""
+        waiting = self._ledger.suspects
+        return waiting[0] if waiting and self._ledger.suspect is None else None
+
+    def start_suspect(self) -> None:
+        """Start the suspect that was named."""
+        suspect = self._ledger.suspect = self._ledger.suspects.popleft()
+        self._executors[suspect.task.is_async].start([suspect])
+
+    def end(self, attempt: Attempt, why: Why) -> None:
+        """Ask an attempt to end; once is enough."""
+        if attempt.why is not None:
+            return
+        if attempt not in self._ledger.suspects:
+            self._executors[attempt.task.is_async].cancel(attempt, why)
+            return
+        self._ledger.suspects.remove(attempt)
+        attempt.why = why
+        self._ledger.owe(execution.cut(attempt))
+
+    def end_all(self, why: Why) -> int:
+        """Ask every attempt that has no outcome yet to end; how many those are."""
+        running = self._ledger.running()
+        for attempt in running:
+            self.end(attempt, why)
+        return len(running)
+
+    def give_back(self, older_than: float, *, delay: float) -> None:
+        """Release what waits for a slot, so that another worker can have it."""
+        for executor in self._executors.values():
+            for attempt in executor.unstarted(older_than):
+                self._ledger.owe(outcome.release(attempt.job, delay=delay))
+
+    def give_all_back(self) -> None:
+        """Release whatever has not started."""
+        self.give_back(0.0, delay=0.0)
+        while self._ledger.suspects:
+            self._ledger.owe(outcome.release(self._ledger.suspects.popleft().job))
+
+    def forget_unstarted(self) -> None:
+        """Start nothing that has not started, and say nothing about it: it is not ours any more."""
+        for executor in self._executors.values():
+            executor.unstarted(0.0)
+
+    def idle(self) -> bool:
+        """Whether no handler runs."""
+        return not any(executor.in_hand() for executor in self._executors.values())
