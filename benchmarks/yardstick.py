@@ -16,9 +16,6 @@ jobs/s. The noise was 10 %; the bare loop ran at 149,000 in the same rounds.
     one event loop, two tasks: claims; handlers and finish                     104,000
     one event loop, three tasks                                                 99,000
     one connection, finish and claim in one pipelined transaction               87,000
-
-Text instead of binary results, and a floor that is never turned into a datetime, stayed within
-the noise.
 """
 
 from __future__ import annotations

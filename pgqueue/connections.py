@@ -83,6 +83,7 @@ def connect(dsn: str, settings: Settings, role: str, *, autocommit: bool = True)
         raise connection_failed(dsn, error) from None
     if not settings.prepare:
         connection.prepare_threshold = None
+    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     return connection
 
 
@@ -105,9 +106,15 @@ def open_pool(dsn: str, settings: Settings, role: str, *, size: int) -> Connecti
         open=False,
         name=f"pgqueue:{role}",
         check=ConnectionPool.check_connection,
+        configure=_configure,
     )
     pool.open(wait=False)
     return pool
+
+
+def _configure(connection: Connection) -> None:
+    # Whatever the database's default is: each statement must see what it has waited for.
+    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
 
 
 @contextmanager

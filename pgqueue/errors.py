@@ -1,7 +1,7 @@
 """Every exception that pgqueue raises, in one tree.
 
 PgQueueError
-├── EnqueueError              the job was not enqueued; the caller's transaction is as it was
+├── EnqueueError              the job was not enqueued
 │   ├── InvalidJob            a job, or one of its options, is not acceptable (also a ValueError)
 │   │   ├── InvalidName       a task, queue or key that breaks the naming rule
 │   │   └── InvalidPayload    arguments or a result that JSON cannot hold
@@ -33,7 +33,12 @@ class PgQueueError(Exception):
 
 
 class EnqueueError(PgQueueError):
-    """The job was not enqueued, and the caller's transaction is as it was."""
+    """The job was not enqueued.
+
+    What Python refuses, it refuses before any SQL, and the caller's transaction goes on. What only
+    the database can refuse (a missing schema or right, a read-only transaction, an expires_at that
+    is over) has aborted that transaction, like any failed statement.
+    """
 
 
 class InvalidJob(EnqueueError, ValueError):

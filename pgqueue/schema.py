@@ -20,6 +20,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Double,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
@@ -175,6 +176,10 @@ sleepers = Table(
     Column("queue", _NAME, nullable=False),
     Column("worker_id", BigInteger, nullable=False),
     PrimaryKeyConstraint("queue", "worker_id", name="sleepers_pkey"),
+    # A worker that leaves or is buried wakes for good; both tables are tiny.
+    ForeignKeyConstraint(
+        ["worker_id"], ["pgqueue.workers.id"], ondelete="cascade", name="sleepers_worker_id_fkey"
+    ),
 )
 
 # The heads that the last probe found, for all workers to lower their floors to.

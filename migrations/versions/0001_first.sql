@@ -108,7 +108,9 @@ create table pgqueue.idempotency_keys (
 create table pgqueue.sleepers (
     queue     text collate "C" not null,
     worker_id bigint not null,
-    constraint sleepers_pkey primary key (queue, worker_id)
+    constraint sleepers_pkey primary key (queue, worker_id),
+    constraint sleepers_worker_id_fkey foreign key (worker_id)
+        references pgqueue.workers (id) on delete cascade
 );
 
 create table pgqueue.lanes (

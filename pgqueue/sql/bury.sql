@@ -7,9 +7,6 @@ with buried as (
     where id = %(worker_id)s
         and (%(seen)s or heartbeat_at < clock_timestamp() - ttl)
     returning id, name, suspect_id
-),
-silenced as (
-    delete from pgqueue.sleepers where worker_id in (select id from buried)
 )
 select
     buried.name,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SHORT_PAUSE: Final = 0.1
 """Seconds after the first failure; doubled up to LONG_PAUSE."""
 LONG_PAUSE: Final = 3.0
+READ_ONLY: Final = "25006"
 
 
 class Link:
@@ -67,6 +68,9 @@ class Link:
 
     def failed(self, error: Exception) -> float:
         """Note a failure; the pause before the next try, in seconds."""
+        if getattr(error, "sqlstate", None) == READ_ONLY:
+            # A pooler or a failover left us with a standby: the next connection finds the primary.
+            self.close()
         self._failures += 1
         pause = min(SHORT_PAUSE * 2.0 ** min(self._failures - 1, 10), LONG_PAUSE)
         pause *= random.uniform(0.7, 1.3)  # noqa: S311 - jitter

@@ -11,6 +11,7 @@ import pytest
 from pgqueue import store
 from pgqueue.errors import ConnectionFailed, JobConflict, JobNotFound
 from pgqueue.job import FINAL_STATES, STATES
+from tests.sleeping import fall_asleep
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def test_requeue_keeps_the_recorded_attempts(
 def test_requeue_wakes_a_queue_in_which_a_worker_sleeps_and_no_other(
     app: PgQueue, make_job: Callable[..., int], connection: psycopg.Connection[Any]
 ) -> None:
-    connection.execute("insert into pgqueue.sleepers values ('mail', 1)")
+    fall_asleep(connection, "mail", 1)
     connection.execute('listen "pgqueue.mail"')
     connection.execute('listen "pgqueue.default"')
     jobs = [make_job("dead", queue="mail", priority=priority) for priority in (5, 5, -1)]

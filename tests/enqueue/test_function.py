@@ -12,6 +12,7 @@ import pytest
 from pgqueue.job import FINAL_STATES, NewJob
 from tests import servers
 from tests.enqueue.sql import EMPTY, count, due_in, enqueue, row_of
+from tests.sleeping import fall_asleep
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
@@ -186,7 +187,7 @@ def test_the_documented_rights_are_enough_to_enqueue(
     with connection.transaction(force_rollback=True):
         connection.execute("create role producer")
         connection.execute(grants.encode())
-        connection.execute("insert into pgqueue.sleepers values ('default', 1)")
+        fall_asleep(connection, "default", 1)
         connection.execute("set local role producer")
         enqueue(connection, document)
         connection.execute("reset role")

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from tests.enqueue.sql import enqueue
+from tests.sleeping import fall_asleep
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def test_nobody_asleep_is_nobody_notified(heard: Heard) -> None:
 @pytest.mark.parametrize("keyed", [False, True])
 def test_sleepers_are_notified_of_each_lane_once(heard: Heard, keyed: bool) -> None:
     producer, listener = heard
-    producer.execute("insert into pgqueue.sleepers values ('mail', 1), ('mail', 2)")
+    fall_asleep(producer, "mail", 1, 2)
     lanes = [("mail", 5), ("mail", -5), ("default", 5), ("mail", 5)]
     batch = [{"task": "t", "queue": queue, "priority": priority} for queue, priority in lanes]
     if keyed:
@@ -66,7 +67,7 @@ def test_sleepers_are_notified_of_each_lane_once(heard: Heard, keyed: bool) -> N
 
 def test_one_job_notifies_its_own_lane(heard: Heard) -> None:
     producer, listener = heard
-    producer.execute("insert into pgqueue.sleepers values ('mail', 1)")
+    fall_asleep(producer, "mail", 1)
     enqueue(producer, {"task": "t", "queue": "mail", "priority": 7})
     enqueue(producer, {"task": "t", "queue": "default"})
     assert notifications(listener, producer) == [("pgqueue.mail", "7")]
@@ -74,7 +75,7 @@ def test_one_job_notifies_its_own_lane(heard: Heard) -> None:
 
 def test_jobs_that_are_not_due_notify_nobody(heard: Heard) -> None:
     producer, listener = heard
-    producer.execute("insert into pgqueue.sleepers values ('default', 1)")
+    fall_asleep(producer, "default", 1)
     enqueue(producer, {"task": "t", "delay": 60})
     enqueue(producer, [{"task": "t", "delay": 60}])
     assert notifications(listener, producer) == []
@@ -83,6 +84,6 @@ def test_jobs_that_are_not_due_notify_nobody(heard: Heard) -> None:
 def test_a_job_that_existed_notifies_nobody(heard: Heard) -> None:
     producer, listener = heard
     enqueue(producer, {"task": "t", "key": "k"})
-    producer.execute("insert into pgqueue.sleepers values ('default', 1)")
+    fall_asleep(producer, "default", 1)
     assert enqueue(producer, {"task": "t", "key": "k"})["created"] is False
     assert notifications(listener, producer) == []

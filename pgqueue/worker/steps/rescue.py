@@ -8,7 +8,7 @@ an outage of the database everybody looks dead.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pgqueue import store
 from pgqueue.telemetry import events
@@ -49,31 +49,30 @@ def bury(
     Returns:
         How many jobs were taken.
     """
-    seen = started is not None
-    values = {"worker_id": worker_id, "seen": seen}
-    buried = store.run(connection, settings, "bury", values)
-    if not buried and _lives(connection, settings, worker_id):
-        return 0
-    name, suspect_id = buried[0] if buried else (None, None)
-    culprit = None if intended else _culprit(suspect_id, started)
-    taken: list[tuple[int, str]] = []
-    while batch := store.run(
-        connection,
-        settings,
-        "rescue",
-        {
-            "worker_id": worker_id,
-            "worker": name,
-            "started": list(started) if started is not None else None,
-            "culprit": culprit,
-            "intended": intended,
-            "crash_cap": settings.crash_cap,
-        },
-    ):
+    values: dict[str, Any] = {
+        "worker_id": worker_id,
+        "worker": None,
+        "started": list(started) if started is not None else None,
+        "culprit": None,
+        "intended": intended,
+        "crash_cap": settings.crash_cap,
+    }
+    with connection.transaction():
+        # One commit for the burial and the first batch: who is to blame is known only here.
+        seen = {"worker_id": worker_id, "seen": started is not None}
+        buried = store.run(connection, settings, "bury", seen)
+        if not buried and _lives(connection, settings, worker_id):
+            return 0
+        for name, suspect_id in buried:
+            culprit = None if intended else _culprit(suspect_id, started)
+            values |= {"worker": name, "culprit": culprit}
+        taken = batch = store.run(connection, settings, "rescue", values)
+    while batch:
+        batch = store.run(connection, settings, "rescue", values)
         taken += batch
     if taken:
         dead = tuple(id_ for id_, state in taken if state == "dead")
-        emit(events.JobsRescued(worker_id, name, len(taken), dead))
+        emit(events.JobsRescued(worker_id, values["worker"], len(taken), dead))
     return len(taken)
 
 

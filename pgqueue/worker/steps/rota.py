@@ -64,6 +64,7 @@ class Rota:
     def _call(self, name: str, connection: Connection) -> float:
         try:
             return self._steps[name](connection) * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
-        except psycopg.Error as error:
-            self._emit(events.StepFailed(name, " ".join(str(error).split())))
+        except Exception as error:  # noqa: BLE001 - the other steps of this thread must go on
+            message = " ".join(str(error).split()) or type(error).__name__
+            self._emit(events.StepFailed(name, message))
             return 1.0
