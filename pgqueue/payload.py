@@ -38,7 +38,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_loads: Final = json.JSONDecoder(parse_constant=_refuse_constant).decode
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def encode_args(args: Mapping[str, Any], *, limit: int, path: str = "args") -> str:
@@ -82,6 +82,12 @@ def decode(text: str) -> Any:
         raise InvalidPayload(
             f"stored JSON of {len(text)} characters cannot be read: {error}"
         ) from error
+
+
+def _loads(text: str) -> Any:
+    # At first without the search for white space around, which jsonb never writes.
+    value, end = _DECODER.raw_decode(text) if text[:1] not in " \t\r\n" else (None, -1)
+    return value if end == len(text) else _DECODER.decode(text)
 
 
 def _encode(value: Any, path: str, limit: int) -> str:

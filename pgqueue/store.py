@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import psycopg
@@ -29,6 +30,10 @@ Verdict = Literal["mine", "recorded", "lost", "busy"]
 
 BATCH: Final = 500
 """Jobs in one exchange: the plans are checked up to here, and more gained nothing measurable."""
+
+_ID: Final = attrgetter("id")
+_ORDER: Final = attrgetter("run_at", "id")
+_PRIORITY: Final = attrgetter("priority")
 
 # The server could not be reached, ended the connection, or is not the primary any more.
 GONE: Final = (psycopg.OperationalError, psycopg.InterfaceError)
@@ -85,7 +90,9 @@ class Sent:
         recorded = [row[0] for cursor in self._finishes for row in cursor]
         rows = self._claim.fetchall() if self._claim is not None else ()
         claimed = [ClaimedJob._make(row) for row in rows]
-        claimed.sort(key=_best_first)
+        # Two stable sorts by C functions: a third of the time of one by a function of ours.
+        claimed.sort(key=_ORDER)
+        claimed.sort(key=_PRIORITY, reverse=True)
         return ExchangeReply(recorded, claimed)
 
 
@@ -196,7 +203,7 @@ def array(items: Iterable[object]) -> str:
 
 
 def _successes(outcomes: Sequence[Succeeded]) -> dict[str, str | None]:
-    ordered = sorted(outcomes, key=_id)
+    ordered = sorted(outcomes, key=_ID)
     results = [f'"{done.id}":{done.result}' for done in ordered if done.result is not None]
     return {
         "ids": array(done.id for done in ordered),
@@ -206,15 +213,7 @@ def _successes(outcomes: Sequence[Succeeded]) -> dict[str, str | None]:
 
 
 def _documents(outcomes: Sequence[Unsuccessful]) -> str:
-    documents = [asdict(outcome) for outcome in sorted(outcomes, key=_id)]
+    documents = [asdict(outcome) for outcome in sorted(outcomes, key=_ID)]
     for document in documents:
         document["outcome"] = document.pop("ending")
     return json.dumps(documents)
-
-
-def _id(outcome: Succeeded | Unsuccessful) -> int:
-    return outcome.id
-
-
-def _best_first(job: ClaimedJob) -> tuple[int, datetime, int]:
-    return -job.priority, job.run_at, job.id

@@ -8,12 +8,13 @@ handlers at all, two connections did 135,000 jobs/s where one fused did 78,000, 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
@@ -28,10 +29,14 @@ if TYPE_CHECKING:
     from pgqueue.worker.link import Link
 
 Finishing = Sequence[Succeeded | Unsuccessful]
+Order = dict[str, Any]
+
+CLOSING: Final = 2.0
+"""Seconds that closing waits for an exchange under way: the database may never answer."""
 
 
 class Courier:
-    """A thread that carries one exchange at a time.
+    """A thread that carries exchanges, in the order in which they were sent.
 
     Args:
         name: of the thread.
@@ -41,41 +46,48 @@ class Courier:
 
     def __init__(self, name: str, send: Callable[..., Sent], landed: Callable[[], None]) -> None:
         self._name, self._send, self._landed = name, send, landed
-        self._orders: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
+        self._orders: SimpleQueue[Order | None] = SimpleQueue()
         self._answers: SimpleQueue[ExchangeReply | Exception] = SimpleQueue()
         self._thread: Thread | None = None
-        self.order: dict[str, Any] | None = None
+        self._closed = False
+        self.under_way: deque[Order] = deque()
 
     def go(self, **order: Any) -> None:
-        """Send an exchange; nothing of this courier's is under way."""
+        """Send an exchange, or have it wait for the one that is under way."""
         if self._thread is None:
             self._thread = Thread(target=self._run, name=f"pgqueue-{self._name}", daemon=True)
             self._thread.start()
-        self.order = order
+        self.under_way.append(order)
         self._orders.put(order)
 
-    def answer(self, *, wait: bool = False) -> ExchangeReply | None:
-        """What came back; None when nothing did yet, or nothing is under way.
+    def answer(self, *, wait: bool = False) -> tuple[Order, ExchangeReply] | None:
+        """An order and what it brought; None when nothing has landed, or nothing is under way.
 
         Raises:
             psycopg.Error, ConnectionFailed: as the exchange itself.
         """
-        if self.order is None or (self._answers.empty() and not wait):
+        if not self.under_way or (self._answers.empty() and not wait):
             return None
         answer = self._answers.get()
-        self.order = None
+        order = self.under_way.popleft()
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return order, answer
 
     def close(self) -> None:
-        """End the thread; an exchange that is under way ends first."""
+        """End the thread, once the exchange that it carries has ended; waits for a moment only."""
+        self._closed = True
+        self._orders.put(None)
         if self._thread is not None:
-            self._orders.put(None)
-            self._thread.join()
+            self._thread.join(CLOSING)
+
+    @property
+    def ended(self) -> bool:
+        """Whether no thread carries anything any more."""
+        return self._thread is None or not self._thread.is_alive()
 
     def _run(self) -> None:
-        while (order := self._orders.get()) is not None:
+        while (order := self._orders.get()) is not None and not self._closed:
             try:
                 self._answers.put(self._send(**order).receive())
             except Exception as error:  # noqa: BLE001 - raised where the answer is taken
@@ -105,11 +117,11 @@ class Carrier:
         worker: str,
         wake: Callable[[], None],
     ) -> None:
-        self._link, self._claims, self._settings = link, claims, settings
+        self._link, self._claim_link, self._settings = link, claims, settings
         self._who: dict[str, Any] = {"worker_id": worker_id, "worker": worker}
         self._landed, self._wake = Event(), wake
         self.outcomes = Courier("outcomes", partial(self._send, link), self._has_landed)
-        self.claim = Courier("claims", partial(self._send, claims), self._has_landed)
+        self.claims = Courier("claims", partial(self._send, claims), self._has_landed)
 
     def connection(self) -> tuple[Connection, bool]:
         """The connection for everything else, and whether it was opened just now."""
@@ -131,9 +143,10 @@ class Carrier:
 
     def drop(self) -> None:
         """Give up what is under way: one of the two failed, and all is compared anew."""
-        for courier in (self.outcomes, self.claim):
-            with suppress(psycopg.Error, ConnectionFailed):
-                courier.answer(wait=True)
+        for courier in (self.outcomes, self.claims):
+            while courier.under_way:
+                with suppress(psycopg.Error, ConnectionFailed):
+                    courier.answer(wait=True)
 
     def failed(self, error: Exception) -> float:
         """Note a failure; the pause before the next try, in seconds."""
@@ -145,10 +158,10 @@ class Carrier:
 
     def close(self) -> None:
         """End the couriers, and close the connection that only claims; the other's owner does."""
-        self.drop()
         self.outcomes.close()
-        self.claim.close()
-        self._claims.close()
+        self.claims.close()
+        if self.claims.ended:
+            self._claim_link.close()
 
     def _send(self, link: Link, finishing: Finishing = (), **claim: Any) -> Sent:
         return store.send(

@@ -39,10 +39,10 @@ RECONCILE_EVERY: Final = 5.0
 """Seconds between two comparisons of what the table says this worker runs with what it knows."""
 HELD_BACK: Final = 2.0
 """Seconds that a claimed job may wait for a slot before another worker may have it."""
-
 MANY: Final = 100
 """Jobs in one claim from which on outcomes and claims overlap, on a connection each."""
-
+CLAIMS_UNDER_WAY: Final = 2
+"""One works and one waits in line: 6.7 ms from claim to claim became 5."""
 CAREFUL_FOR: Final = 60.0
 """Seconds to skip locked rows, once a finish has waited for one in vain."""
 
@@ -109,7 +109,7 @@ class Exchange:
         self._settle(connection, now)
         if now >= self._reconcile_at or self._inbox.take_check():
             self._reconcile(connection, now)
-        room = self._room(now)
+        room = min(self._room(now), store.BATCH)
         finishing = self._ledger.batch(self._batch)
         looking = room > 0 and (self._due or now >= self._poll_at or bool(finishing))
         suspect = self._intake.next_suspect()
@@ -124,29 +124,28 @@ class Exchange:
         carrier = self._carrier
         self._land_outcomes(now)
         self._hear()
-        reconcile = now >= self._reconcile_at or self._inbox.take_check()
-        if reconcile or self._apart or self._ledger.asks or self._intake.next_suspect():
-            return self._leave_stream(now, reconcile=reconcile)
-        if carrier.outcomes.order is None and (finishing := self._ledger.batch(self._batch)):
+        if self._inbox.take_check():
+            self._reconcile_at = now
+        calm = now < self._reconcile_at and self._claims and not self._apart
+        if not calm or self._ledger.asks or self._intake.next_suspect():
+            return self._leave_stream(now)
+        if not carrier.outcomes.under_way and (finishing := self._ledger.batch(self._batch)):
             carrier.outcomes.go(finishing=finishing, careful=now < self._careful_until)
-        self._land_claim(now)
-        if carrier.claim.order is None and self._busy and (room := self._room(now)) > 0:
-            carrier.claim.go(lanes=self._lanes.plan(room), room=room)
+        self._land_claims(now)
         if not self._busy:
-            return self._leave_stream(now, reconcile=False)
-        if carrier.outcomes.order is not None and carrier.claim.order is not None:
-            # Both are under way: an outcome more is no news.
+            return self._leave_stream(now)
+        self._send_claims(now)
+        if carrier.outcomes.under_way and carrier.claims.under_way:
+            # Both work: an outcome more is no news.
             carrier.wait(max(self._reconcile_at - now, 0.001))
             return 0.0
         return max(self._reconcile_at - now, 0.001)
 
-    def _leave_stream(self, now: float, *, reconcile: bool) -> float:
+    def _leave_stream(self, now: float) -> float:
         """Land what is under way, and go on in single round trips."""
         self._land_outcomes(now, wait=True)
-        self._land_claim(now, wait=True)
+        self._land_claims(now, wait=True)
         self._busy, self._due = False, True
-        if reconcile:
-            self._reconcile_at = now
         return 0.0
 
     def _drop(self) -> None:
@@ -178,7 +177,7 @@ class Exchange:
         return connection
 
     def _room(self, now: float) -> int:
-        room = min(self._intake.room(), store.BATCH) if self._claims else 0
+        room = self._intake.room() if self._claims else 0
         self._pace.room(room, now)
         return room
 
@@ -200,22 +199,29 @@ class Exchange:
             self._intake.take(reply.claimed, now)
 
     def _land_outcomes(self, now: float, *, wait: bool = False) -> None:
-        order = self._carrier.outcomes.order
-        reply = self._carrier.outcomes.answer(wait=wait)
-        if order is not None and reply is not None:
+        if (landed := self._carrier.outcomes.answer(wait=wait)) is not None:
+            order, reply = landed
             self._recorded(order["finishing"], reply.recorded, now)
 
-    def _land_claim(self, now: float, *, wait: bool = False) -> None:
-        """Take in the claim that landed, and send the next before its jobs are handed out."""
-        order = self._carrier.claim.order
-        reply = self._carrier.claim.answer(wait=wait)
-        if order is None or reply is None:
-            return
-        self._claimed(reply.claimed, order["room"], now)
-        room = self._room(now) - len(reply.claimed)
-        if self._busy and room >= MANY and not wait:
-            self._carrier.claim.go(lanes=self._lanes.plan(room), room=room)
-        self._intake.take(reply.claimed, now)
+    def _land_claims(self, now: float, *, wait: bool = False) -> None:
+        while (landed := self._carrier.claims.answer(wait=wait)) is not None:
+            order, reply = landed
+            self._claimed(reply.claimed, order["room"], now)
+            if not wait:
+                self._send_claims(now, arrived=len(reply.claimed))
+            self._intake.take(reply.claimed, now)
+            if not self._claims:
+                self._intake.give_all_back()
+
+    def _send_claims(self, now: float, *, arrived: int = 0) -> None:
+        """Keep claims under way: the next one waits in line, so that the server never does."""
+        claims = self._carrier.claims
+        while self._busy and len(claims.under_way) < CLAIMS_UNDER_WAY:
+            asked = sum(order["room"] for order in claims.under_way)
+            room = min(self._room(now) - asked - arrived, store.BATCH)
+            if room < (MANY if claims.under_way or arrived else 1):
+                return
+            claims.go(lanes=self._lanes.plan(room), room=room)
 
     def _recorded(
         self, finishing: Sequence[Succeeded | Unsuccessful], recorded: Sequence[int], now: float
@@ -233,8 +239,6 @@ class Exchange:
         delay = done.delay if done.state == "ready" else None
         kind, message = done.error_type or "", done.message or ""
         self._emit(events.JobFailed(job.id, job.task, job.attempt, kind, message, delay))
-
-    # -- claiming ----------------------------------------------------------------------------
 
     def _claimed(self, claimed: list[ClaimedJob], room: int, now: float) -> None:
         self._lanes.claimed(claimed)
@@ -259,8 +263,6 @@ class Exchange:
         if room > 0:
             times.append(self._poll_at)
         return max(min(at for at in times if at is not None) - now, 0.001)
-
-    # -- asking the table --------------------------------------------------------------------
 
     def _settle(self, connection: Connection, now: float) -> None:
         """Ask the table what became of outcomes that were not confirmed."""
@@ -287,12 +289,9 @@ class Exchange:
         if self._claims:
             self._intake.give_back(HELD_BACK, delay=1.0)
 
-    # -- ending ------------------------------------------------------------------------------
-
     def stop(self) -> None:
         """Claim nothing more and give back what has not started."""
         self._claims = False
-        self._land_claim(time.monotonic(), wait=True)
         self._intake.give_all_back()
 
     def cut(self) -> int:
@@ -323,8 +322,6 @@ class Exchange:
         """Whether nothing is held and nothing is left to record."""
         self._hear()
         return self._ledger.quiet()
-
-    # -- failing -----------------------------------------------------------------------------
 
     def _understands(self, error: psycopg.Error, now: float) -> bool:
         """Whether trying again at once will help, now that it is known what was wrong."""

@@ -50,6 +50,9 @@ class Ledger:
     def owe(self, outcome: Outcome) -> bool:
         """Take an outcome; False when it says that the lease was lost."""
         key = (outcome.id, outcome.lease)
+        if type(outcome) is Succeeded and outcome.result is None:
+            self._pending[key] = outcome
+            return True
         if isinstance(outcome, Doubtful):
             self._doubtful[key] = outcome.otherwise
             self._questions[key] = 0.0
