@@ -10,14 +10,14 @@ another worker that could have had it."""
 SHORTEST: Final = 0.002
 """Seconds over which a rate means something."""
 MOST: Final = 2000
-"""Two full exchanges: one on its way while the other runs."""
+"""Four full claims: with two, the flow stalls when one is late (55,000 jobs/s, and 60,000)."""
 
 
 class Backlog:
     """Learns from how fast attempts end.
 
     A job that takes a second leaves no backlog at all: nothing waits here that another worker
-    could run. A job that takes microseconds leaves a thousand.
+    could run. A job that takes microseconds leaves two thousand.
     """
 
     def __init__(self) -> None:
