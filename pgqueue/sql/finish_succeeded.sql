@@ -20,6 +20,8 @@ update pgqueue.jobs as job
 set state = 'succeeded',
     lease = job.lease + 1,
     finished_at = clock_timestamp(),
-    result = %(results)s::jsonb -> job.id::text
+    result = case
+        when %(results)s::jsonb is not null then %(results)s::jsonb -> job.id::text
+    end
 where job.id = any (array(select id from held))
 returning job.id

@@ -6,7 +6,9 @@ update pgqueue.jobs as job
 set state = 'succeeded',
     lease = job.lease + 1,
     finished_at = clock_timestamp(),
-    result = %(results)s::jsonb -> job.id::text
+    result = case
+        when %(results)s::jsonb is not null then %(results)s::jsonb -> job.id::text
+    end
 from unnest(%(ids)s::bigint[], %(leases)s::bigint[]) as outcome (id, lease)
 where job.id = outcome.id and job.lease = outcome.lease
 returning job.id

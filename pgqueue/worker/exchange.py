@@ -159,8 +159,9 @@ class Exchange:
         return self._batch < store.BATCH
 
     def _hear(self) -> None:
+        owe = self._ledger.owe
         for done in self._inbox.take_outcomes():
-            if not self._ledger.owe(done):
+            if not owe(done):
                 self._emit(events.LeaseGone(done.id, done.lease))
         for queue, priority in self._inbox.take_lanes():
             self._lanes.add(queue, priority)

@@ -31,7 +31,8 @@ def prepare(attempt: Attempt) -> dict[str, Any]:
 
 def _check_parameters(attempt: Attempt, args: dict[str, Any]) -> None:
     names = args.keys()
-    if attempt.task.required <= names <= attempt.task.accepted:
+    required, accepted = attempt.task.required, attempt.task.accepted
+    if names == required or required <= names <= accepted:
         return
     try:
         attempt.task.bind((), args)
