@@ -7,16 +7,17 @@ decides anything, and none keeps state.
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
+import re
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import psycopg
 
 from pgqueue.job import ClaimedJob
+from pgqueue.wire import Statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pgqueue.config import Settings
     from pgqueue.connections import Connection
     from pgqueue.outcome import Succeeded, Unsuccessful
+    from pgqueue.wire import Flight, Wire
 
 Verdict = Literal["mine", "recorded", "lost", "busy"]
 
@@ -72,24 +74,28 @@ class ExchangeReply:
 class Sent:
     """An exchange on its way: the server works on it while we do something else."""
 
-    def __init__(
-        self,
-        pipeline: ExitStack,
-        finishes: list[psycopg.Cursor[Any]],
-        claim: psycopg.Cursor[Any] | None,
-    ) -> None:
-        self._pipeline, self._finishes, self._claim = pipeline, finishes, claim
+    def __init__(self, wire: Wire, flight: Flight, finishes: int, *, claims: bool) -> None:
+        self._wire, self._flight, self._finishes, self._claims = wire, flight, finishes, claims
+
+    @property
+    def landed(self) -> bool:
+        """Whether it was answered."""
+        return self._flight.landed
 
     def receive(self) -> ExchangeReply:
-        """Commit it, and wait for what it brought.
+        """Wait for what it brought.
 
         Raises:
             psycopg.Error: nothing of it is recorded, or, when the connection broke, nobody knows.
         """
-        self._pipeline.close()
-        recorded = [row[0] for cursor in self._finishes for row in cursor]
-        rows = self._claim.fetchall() if self._claim is not None else ()
-        claimed = [ClaimedJob._make(row) for row in rows]
+        self._wire.wait(self._flight)
+        _, *results = self._flight.results
+        recorded = [
+            id_
+            for finish in results[: self._finishes]
+            for id_ in self._wire.rows(finish, itemgetter(0))
+        ]
+        claimed = self._wire.rows(results[-1], ClaimedJob._make) if self._claims else []
         # Two stable sorts by C functions: a third of the time of one by a function of ours.
         claimed.sort(key=_ORDER)
         claimed.sort(key=_PRIORITY, reverse=True)
@@ -97,7 +103,7 @@ class Sent:
 
 
 def send(
-    connection: Connection,
+    wire: Wire,
     settings: Settings,
     *,
     worker_id: int,
@@ -112,7 +118,7 @@ def send(
     """Send an exchange: finish what came out, claim what there is room for, in one commit.
 
     Args:
-        connection: in autocommit mode; between two syncs a pipeline is one transaction.
+        wire: goes on with it when it has done those before.
         settings: gives the time limits.
         worker_id: who claims.
         worker: the worker's name, kept with unsuccessful attempts.
@@ -123,23 +129,40 @@ def send(
         suspect_id: the suspect that this worker is about to start; None names none.
         careful: skip rows that somebody has locked; without it they are waited for, up to the
             lock timeout, and all else is a sixth faster.
+
+    Raises:
+        psycopg.OperationalError: the connection is broken.
     """
-    finishes = []
-    claim = None
-    with ExitStack() as stack:
-        stack.enter_context(connection.pipeline())
-        execute(connection, "limits", limits(settings))
-        if succeeded:
-            name = "finish_succeeded" if careful else "finish_succeeded_waiting"
-            finishes.append(execute(connection, name, _successes(succeeded)))
-        if unsuccessful:
-            values = {"outcomes": _documents(unsuccessful), "worker": worker}
-            finishes.append(execute(connection, "finish_unsuccessful", values))
-        if suspect_id is not None:
-            execute(connection, "name_suspect", {"worker_id": worker_id, "job_id": suspect_id})
-        if room > 0 and lanes:
-            claim = execute(connection, "claim", _claim(worker_id, lanes, room), binary=True)
-        return Sent(stack.pop_all(), finishes, claim)
+    claims = room > 0 and bool(lanes)
+    statements = [_statement("limits", limits(settings))]
+    if succeeded:
+        name = "finish_succeeded" if careful else "finish_succeeded_waiting"
+        statements.append(_statement(name, _successes(succeeded)))
+    if unsuccessful:
+        values = {"outcomes": _documents(unsuccessful), "worker": worker}
+        statements.append(_statement("finish_unsuccessful", values))
+    if suspect_id is not None:
+        names = {"worker_id": worker_id, "job_id": suspect_id}
+        statements.append(_statement("name_suspect", names))
+    if claims:
+        statements.append(_statement("claim", _claim(worker_id, lanes, room)))
+    return Sent(wire, wire.start(statements), bool(succeeded) + bool(unsuccessful), claims=claims)
+
+
+def _statement(name: str, given: Mapping[str, str | int | None]) -> Statement:
+    query, names = _numbered(name)
+    ordered = (given[each] for each in names)
+    values = [None if value is None else str(value).encode() for value in ordered]
+    return Statement(name, query, values)
+
+
+@cache
+def _numbered(name: str) -> tuple[bytes, tuple[str, ...]]:
+    """A statement with $1, $2 ... for its parameters, and their names in that order."""
+    text = statement(name).decode()
+    names = tuple(dict.fromkeys(re.findall(r"%\((\w+)\)s", text)))
+    numbered = re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", text)
+    return numbered.replace("%%", "%").encode(), names
 
 
 def limits(settings: Settings) -> dict[str, str]:
@@ -185,7 +208,7 @@ def _claim(worker_id: int, lanes: Sequence[LaneClaim], room: int) -> dict[str, A
     return {
         "worker_id": worker_id,
         "room": room,
-        "queues": [lane.queue for lane in lanes],
+        "queues": array(_quoted(lane.queue) for lane in lanes),
         "priorities": array(lane.priority for lane in lanes),
         "floor_times": array(_time(lane.floor) for lane in lanes),
         "floor_ids": array(lane.floor[1] if lane.floor else 0 for lane in lanes),
@@ -197,8 +220,12 @@ def _time(floor: tuple[datetime, int] | None) -> str:
     return f'"{floor[0].isoformat()}"' if floor else "-infinity"
 
 
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 def array(items: Iterable[object]) -> str:
-    """A PostgreSQL array literal of numbers; three times as fast as adapting a list."""
+    """A PostgreSQL array literal of numbers or quoted text; thrice as fast as adapting a list."""
     return "{" + ",".join(map(str, items)) + "}"
 
 

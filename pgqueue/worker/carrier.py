@@ -1,102 +1,111 @@
-"""Carries outcomes out and jobs in: in one round trip, or, while busy, in two at the same time.
+"""Carries outcomes out and jobs in: in one round trip, or, while busy, on two lines at once.
 
 One round trip has one commit and the shortest way for a single job. But the server then works on
 one core, and only while we wait. While jobs come fast, outcomes and claims go on a connection
-each, and each has a courier, a thread that does nothing but send, wait and decode. With no
-handlers at all, two connections did 135,000 jobs/s where one fused did 78,000, on two cores.
+each. With no handlers at all, two connections did 135,000 jobs/s where one fused did 78,000, on
+two cores.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from functools import partial
-from queue import SimpleQueue
-from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import psycopg
-
-from pgqueue import store
-from pgqueue.errors import ConnectionFailed
+from pgqueue import store, wire
 from pgqueue.outcome import Succeeded, Unsuccessful
+from pgqueue.wire import Wire
 
 if TYPE_CHECKING:
     from pgqueue.config import Settings
     from pgqueue.connections import Connection
     from pgqueue.store import ExchangeReply, Sent
     from pgqueue.worker.link import Link
+    from pgqueue.worker.loop import Wake
 
 Finishing = Sequence[Succeeded | Unsuccessful]
 Order = dict[str, Any]
 
-CLOSING: Final = 2.0
-"""Seconds that closing waits for an exchange under way: the database may never answer."""
+PATIENCE = 5.0
+"""Seconds beyond the statement timeout after which an exchange is given up."""
 
 
-class Courier:
-    """A thread that carries exchanges, in the order in which they were sent.
+class Line:
+    """One connection on which exchanges wait for those before them.
 
     Args:
-        name: of the thread.
-        send: sends an exchange.
-        landed: told, from that thread, that there is an answer.
+        link: gives the connection.
+        settings: limits of time.
+        who: of the worker: its id and name.
     """
 
-    def __init__(self, name: str, send: Callable[..., Sent], landed: Callable[[], None]) -> None:
-        self._name, self._send, self._landed = name, send, landed
-        self._orders: SimpleQueue[Order | None] = SimpleQueue()
-        self._answers: SimpleQueue[ExchangeReply | Exception] = SimpleQueue()
-        self._thread: Thread | None = None
-        self._closed = False
+    def __init__(self, link: Link, settings: Settings, who: dict[str, Any]) -> None:
+        self._link, self._settings, self._who = link, settings, who
+        self._wire: Wire | None = None
+        self._sent: deque[Sent] = deque()
         self.under_way: deque[Order] = deque()
 
     def go(self, **order: Any) -> None:
-        """Send an exchange, or have it wait for the one that is under way."""
-        if self._thread is None:
-            self._thread = Thread(target=self._run, name=f"pgqueue-{self._name}", daemon=True)
-            self._thread.start()
+        """Send an exchange.
+
+        Raises:
+            psycopg.Error, ConnectionFailed: it could not be sent; nothing under way will land.
+        """
+        finishing: Finishing = order.get("finishing", ())
+        claim = {name: value for name, value in order.items() if name != "finishing"}
+        self._sent.append(
+            store.send(
+                self._opened(),
+                self._settings,
+                succeeded=[done for done in finishing if isinstance(done, Succeeded)],
+                unsuccessful=[done for done in finishing if isinstance(done, Unsuccessful)],
+                **self._who,
+                **claim,
+            )
+        )
         self.under_way.append(order)
-        self._orders.put(order)
+
+    def round_trip(self, **order: Any) -> ExchangeReply:
+        """Send an exchange while nothing is under way, and wait for what it brings."""
+        self.go(**order)
+        self.under_way.popleft()
+        return self._sent.popleft().receive()
 
     def answer(self, *, wait: bool = False) -> tuple[Order, ExchangeReply] | None:
         """An order and what it brought; None when nothing has landed, or nothing is under way.
 
         Raises:
-            psycopg.Error, ConnectionFailed: as the exchange itself.
+            psycopg.Error: as the exchange itself.
         """
-        if not self.under_way or (self._answers.empty() and not wait):
+        if not self._sent or not (wait or self._landed()):
             return None
-        answer = self._answers.get()
-        order = self.under_way.popleft()
-        if isinstance(answer, Exception):
-            raise answer
-        return order, answer
+        return self.under_way.popleft(), self._sent.popleft().receive()
 
-    def close(self) -> None:
-        """End the thread, once the exchange that it carries has ended; waits for a moment only."""
-        self._closed = True
-        self._orders.put(None)
-        if self._thread is not None:
-            self._thread.join(CLOSING)
+    def interest(self) -> list[tuple[int, int]]:
+        """What to wait for, while something is under way."""
+        return [self._wire.interest()] if self._wire is not None and self._sent else []
 
-    @property
-    def ended(self) -> bool:
-        """Whether no thread carries anything any more."""
-        return self._thread is None or not self._thread.is_alive()
+    def give_up(self) -> None:
+        """Forget what is under way; the connection with it, for its answers would come late."""
+        self.under_way.clear()
+        if self._sent:
+            self._sent.clear()
+            self._link.close()
 
-    def _run(self) -> None:
-        while (order := self._orders.get()) is not None and not self._closed:
-            try:
-                self._answers.put(self._send(**order).receive())
-            except Exception as error:  # noqa: BLE001 - raised where the answer is taken
-                self._answers.put(error)
-            self._landed()
+    def _landed(self) -> bool:
+        if not self._sent[0].landed and self._wire is not None:
+            self._wire.pump()
+        return self._sent[0].landed
+
+    def _opened(self) -> Wire:
+        connection = self._link.connection()
+        if self._wire is None or self._wire.connection is not connection:
+            self._wire = Wire(connection, self._settings.statement_timeout + PATIENCE)
+        return self._wire
 
 
 class Carrier:
-    """Two connections of one worker's exchange; one thread uses them.
+    """The two connections of one worker's exchange.
 
     Args:
         link: for all, and for outcomes while busy.
@@ -104,7 +113,7 @@ class Carrier:
         settings: limits of time.
         worker_id: who claims.
         worker: the worker's name.
-        wake: called when something has landed.
+        wake: ends a wait.
     """
 
     def __init__(
@@ -115,13 +124,12 @@ class Carrier:
         *,
         worker_id: int,
         worker: str,
-        wake: Callable[[], None],
+        wake: Wake,
     ) -> None:
-        self._link, self._claim_link, self._settings = link, claims, settings
-        self._who: dict[str, Any] = {"worker_id": worker_id, "worker": worker}
-        self._landed, self._wake = Event(), wake
-        self.outcomes = Courier("outcomes", partial(self._send, link), self._has_landed)
-        self.claims = Courier("claims", partial(self._send, claims), self._has_landed)
+        self._link, self._claim_link, self._wake = link, claims, wake
+        who: dict[str, Any] = {"worker_id": worker_id, "worker": worker}
+        self.outcomes = Line(link, settings, who)
+        self.claims = Line(claims, settings, who)
 
     def connection(self) -> tuple[Connection, bool]:
         """The connection for everything else, and whether it was opened just now."""
@@ -130,23 +138,15 @@ class Carrier:
 
     def together(self, finishing: Finishing, **claim: Any) -> ExchangeReply:
         """Finish and claim in one round trip; nothing else is under way."""
-        return self._send(self._link, finishing, **claim).receive()
+        return self.outcomes.round_trip(finishing=finishing, **claim)
 
-    def _has_landed(self) -> None:
-        self._landed.set()
-        self._wake()
-
-    def wait(self, seconds: float) -> None:
-        """Wait until something has landed, or so long."""
-        self._landed.wait(seconds)
-        self._landed.clear()
-
-    def drop(self) -> None:
-        """Give up what is under way: one of the two failed, and all is compared anew."""
-        for courier in (self.outcomes, self.claims):
-            while courier.under_way:
-                with suppress(psycopg.Error, ConnectionFailed):
-                    courier.answer(wait=True)
+    def wait(self, seconds: float, *, hear: bool) -> None:
+        """Wait until something may have landed, or so long; `hear`: or until woken."""
+        sockets = self.outcomes.interest() + self.claims.interest()
+        if hear:
+            self._wake.wait(seconds, sockets)
+        else:
+            wire.wait_for(sockets, seconds)
 
     def failed(self, error: Exception) -> float:
         """Note a failure; the pause before the next try, in seconds."""
@@ -157,18 +157,5 @@ class Carrier:
         self._link.worked()
 
     def close(self) -> None:
-        """End the couriers, and close the connection that only claims; the other's owner does."""
-        self.outcomes.close()
-        self.claims.close()
-        if self.claims.ended:
-            self._claim_link.close()
-
-    def _send(self, link: Link, finishing: Finishing = (), **claim: Any) -> Sent:
-        return store.send(
-            link.connection(),
-            self._settings,
-            succeeded=[done for done in finishing if isinstance(done, Succeeded)],
-            unsuccessful=[done for done in finishing if isinstance(done, Unsuccessful)],
-            **self._who,
-            **claim,
-        )
+        """Close the connection that only claims; the other's owner closes that."""
+        self._claim_link.close()

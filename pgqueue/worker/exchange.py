@@ -42,7 +42,9 @@ HELD_BACK: Final = 2.0
 MANY: Final = 100
 """Jobs in one claim from which on outcomes and claims overlap, on a connection each."""
 CLAIMS_UNDER_WAY: Final = 2
-"""One works and one waits in line: 6.7 ms from claim to claim became 5."""
+"""The server works on one while the next waits there; a third in line gained nothing."""
+MOST_OWED: Final = 10 * store.BATCH
+"""Outcomes on hand from which on nothing more is claimed: the table takes them too slowly."""
 CAREFUL_FOR: Final = 60.0
 """Seconds to skip locked rows, once a finish has waited for one in vain."""
 
@@ -85,7 +87,7 @@ class Exchange:
         self._pace = Pace(settings.poll_interval, time.monotonic())
         self._batch = store.BATCH
         self._claims = self._due = True
-        self._armed = self._busy = False
+        self._armed = self._busy = self._unsure = False
         self._poll_at = self._reconcile_at = self._careful_until = 0.0
 
     def step(self) -> float:
@@ -94,10 +96,10 @@ class Exchange:
         try:
             pause = self._stream(now) if self._busy else self._step(now)
         except psycopg.Error as error:
-            self._drop()
+            self._drop(now)
             return 0.0 if self._understands(error, now) else self._carrier.failed(error)
         except ConnectionFailed as error:
-            self._drop()
+            self._drop(now)
             return self._carrier.failed(error)
         self._carrier.worked()
         return pause
@@ -127,7 +129,7 @@ class Exchange:
         if self._inbox.take_check():
             self._reconcile_at = now
         calm = now < self._reconcile_at and self._claims and not self._apart
-        if not calm or self._ledger.asks or self._intake.next_suspect():
+        if not calm or self._ledger.asks(now) or self._intake.next_suspect():
             return self._leave_stream(now)
         if not carrier.outcomes.under_way and (finishing := self._ledger.batch(self._batch)):
             carrier.outcomes.go(finishing=finishing, careful=now < self._careful_until)
@@ -135,11 +137,10 @@ class Exchange:
         if not self._busy:
             return self._leave_stream(now)
         self._send_claims(now)
-        if carrier.outcomes.under_way and carrier.claims.under_way:
-            # Both work: an outcome more is no news.
-            carrier.wait(max(self._reconcile_at - now, 0.001))
-            return 0.0
-        return max(self._reconcile_at - now, 0.001)
+        # With both on their way, an outcome more is no news.
+        full = carrier.outcomes.under_way and carrier.claims.under_way
+        carrier.wait(max(self._reconcile_at - now, 0.001), hear=not full)
+        return 0.0
 
     def _leave_stream(self, now: float) -> float:
         """Land what is under way, and go on in single round trips."""
@@ -148,11 +149,18 @@ class Exchange:
         self._busy, self._due = False, True
         return 0.0
 
-    def _drop(self) -> None:
-        """Something failed: nothing of what was on its way is known; compare with the table."""
-        self._carrier.drop()
+    def _drop(self, now: float) -> None:
+        """Something failed: land what still answers, and compare all else with the table."""
+        for line, land in (
+            (self._carrier.outcomes, self._land_outcomes),
+            (self._carrier.claims, self._land_claims),
+        ):
+            try:
+                land(now, wait=True)
+            except psycopg.Error:
+                line.give_up()
         self._busy = False
-        self._reconcile_at = 0.0
+        self._reconcile_at, self._unsure = 0.0, True
 
     @property
     def _apart(self) -> bool:
@@ -178,7 +186,7 @@ class Exchange:
         return connection
 
     def _room(self, now: float) -> int:
-        room = self._intake.room() if self._claims else 0
+        room = min(self._intake.room(), MOST_OWED - self._ledger.owed()) if self._claims else 0
         self._pace.room(room, now)
         return room
 
@@ -278,6 +286,7 @@ class Exchange:
         """Compare what the table says this worker runs with what it knows."""
         rows = store.run(connection, self._settings, "reconcile", {"worker_id": self._worker_id})
         self._reconcile_at = now + RECONCILE_EVERY * random.uniform(0.8, 1.2)  # noqa: S311
+        self._unsure = False
         table = {(id_, lease): asked for id_, lease, asked in rows}
         for key in filter(self._ledger.unknown, table):
             # Claimed by an exchange whose reply was lost; it may also commit after the loss.
@@ -320,9 +329,9 @@ class Exchange:
         return self._intake.idle()
 
     def quiet(self) -> bool:
-        """Whether nothing is held and nothing is left to record."""
+        """Whether nothing is held, nothing is left to record, and no claim may have been lost."""
         self._hear()
-        return self._ledger.quiet()
+        return self._ledger.quiet() and not self._unsure
 
     def _understands(self, error: psycopg.Error, now: float) -> bool:
         """Whether trying again at once will help, now that it is known what was wrong."""

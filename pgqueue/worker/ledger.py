@@ -72,6 +72,10 @@ class Ledger:
         sizes = accumulate(_size(done) for done in batch)
         return batch[: max(sum(size <= MOST_BYTES for size in sizes), 1)]
 
+    def owed(self) -> int:
+        """How many outcomes are not confirmed."""
+        return len(self._pending)
+
     def replace(self, old: Pending, new: Pending) -> None:
         """Owe another outcome instead."""
         self._pending[old.id, old.lease] = new
@@ -102,10 +106,9 @@ class Ledger:
                 self.suspect = None
         return unsuccessful
 
-    @property
-    def asks(self) -> bool:
-        """Whether anything is in question."""
-        return bool(self._questions)
+    def asks(self, now: float) -> bool:
+        """Whether there is a question to ask now."""
+        return any(at <= now for at in self._questions.values())
 
     def questions(self, now: float, limit: int) -> list[Key]:
         """What to ask the table now, by id."""

@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
 import threading
+import weakref
 from typing import TYPE_CHECKING
 
+from pgqueue import wire
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 class Wake:
-    """A signal to look again; setting it twice is setting it once. Safe from any thread."""
+    """A signal to look again; setting it twice is setting it once.
+
+    Safe from any thread and from a signal handler. Beside it a loop can wait for sockets.
+    """
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._ear, self._mouth = os.pipe()
+        os.set_blocking(self._ear, False)
+        os.set_blocking(self._mouth, False)
+        for end in (self._ear, self._mouth):
+            # Not at exit: threads that end with the process may still send or wait.
+            weakref.finalize(self, os.close, end).atexit = False
+        self._up = False
 
     def __call__(self) -> None:
         """Send the signal."""
-        if not self._event.is_set():
-            self._event.set()
+        if not self._up:
+            self._up = True
+            with contextlib.suppress(BlockingIOError):
+                os.write(self._mouth, b"!")
 
-    def wait(self, seconds: float) -> None:
-        """Wait for the signal, or so long; then the signal is down."""
-        if seconds > 0:
-            self._event.wait(seconds)
-        self._event.clear()
+    def wait(self, seconds: float, sockets: Sequence[tuple[int, int]] = ()) -> None:
+        """Wait for the signal, for one of the sockets, or so long; then the signal is down."""
+        ear = (self._ear, select.POLLIN)
+        if self._ear in wire.wait_for([ear, *sockets], 0.0 if self._up else seconds):
+            os.read(self._ear, 16)
+        # After the byte was taken: a signal in between would be lost with it.
+        self._up = False
 
 
 def run(step: Callable[[], float | None], wake: Wake) -> None:

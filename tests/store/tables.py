@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pgqueue import store
 from pgqueue.config import Settings
 from pgqueue.store import LaneClaim
+from pgqueue.wire import Wire
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def exchange(
 ) -> store.ExchangeReply:
     """One exchange; without lanes it looks into the default queue at priority 0."""
     return store.send(
-        connection,
+        Wire(connection, patience=20.0),
         SETTINGS,
         worker_id=worker_id,
         worker="w",

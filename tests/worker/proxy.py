@@ -1,4 +1,4 @@
-"""A server's socket with a fault in it: it can cut a connection around a COMMIT."""
+"""A server's socket with a fault in it: it can cut a connection around a COMMIT, or a claim."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ Cut = Literal["before", "after"]
 class Proxy:
     """Passes bytes on, both ways.
 
-    `cut` arms it: the next connection that sends a COMMIT is cut "before" the server gets it, or
-    "after" the server has answered and before the client hears of it.
+    `cut` arms it: the next connection that sends a COMMIT (or what `marker` says) is cut "before"
+    the server gets it, or "after" the server has answered and before the client hears of it; then
+    not before `released`. Only connections that say `role` at their start count.
     """
 
     def __init__(self, dsn: str) -> None:
@@ -36,6 +37,9 @@ class Proxy:
         path = Path(self._folder.name, ".s.PGSQL.5432")
         self.dsn = conninfo.make_conninfo(dsn, host=self._folder.name, port=5432)
         self.cut: Cut | None = None
+        self.marker, self.role = b"COMMIT", b"pgqueue:"
+        self.released = threading.Event()
+        self.released.set()
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen(64)
@@ -76,15 +80,18 @@ class Proxy:
         self, source: socket.socket, target: socket.socket, doomed: threading.Event, up: bool
     ) -> None:
         """Copy one direction until it ends, or until the cut that was asked for."""
+        counts = False
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                if up and self.cut is not None and b"COMMIT" in data:
+                counts = counts or self.role in data
+                if up and counts and self.cut is not None and self.marker in data:
                     cut, self.cut = self.cut, None
                     if cut == "before":
                         break
                     doomed.set()
                 elif not up and doomed.is_set():
-                    # The server has answered the COMMIT, and nobody will hear of it.
+                    # The server has answered, and nobody will hear of it.
+                    self.released.wait(30)
                     break
                 target.sendall(data)
         _close(source)

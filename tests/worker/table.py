@@ -75,3 +75,13 @@ class Table:
         """Age a waiting job to where it is due."""
         query = "update pgqueue.jobs set run_at = clock_timestamp() where id = %s"
         self.connection.execute(query, [id_])
+
+    def connected(self, role: str) -> bool:
+        """Whether a worker has a connection of this role."""
+        return bool(
+            self.connection.execute(
+                "select from pg_stat_activity "
+                "where datname = current_database() and application_name = %s",
+                [f"pgqueue:{role}"],
+            ).fetchall()
+        )

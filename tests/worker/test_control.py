@@ -268,14 +268,18 @@ def test_a_worker_refuses_a_schema_that_it_does_not_support(table: Table, work: 
 def test_a_row_that_somebody_has_locked_holds_up_no_other(
     app: PgQueue, table: Table, work: Work, dsn: str
 ) -> None:
-    """The flow of a busy worker waits for a locked row once, up to the lock timeout."""
+    """The flow of a busy worker waits for a locked row once, up to the lock timeout.
+
+    Claims are under way at that moment: what they bring is not given back.
+    """
 
     @app.task(name="coroutine")
     async def coroutine() -> None: ...
 
-    ids = table.add("coroutine", count=5000)
+    ids = table.add("coroutine", count=20_000)
     with psycopg.connect(dsn) as other:
-        worker = work(lock_timeout=0.1)
+        worker = work(lock_timeout=0.01)
+        wait_until(lambda: table.connected("claims"))
         locked = wait_until(lambda: _lock_a_running_job(other)) or 0
         table.wait([id_ for id_ in ids if id_ != locked], "succeeded", timeout=60)
         assert table.state(locked) == "running"
@@ -287,7 +291,10 @@ def test_a_row_that_somebody_has_locked_holds_up_no_other(
 
 def _lock_a_running_job(other: psycopg.Connection) -> int | None:
     """Lock one job that runs, in a transaction that stays open; its id."""
-    query = "select id from pgqueue.jobs where state = 'running' limit 1 for no key update"
+    query = (
+        "select id from pgqueue.jobs where state = 'running' order by id desc limit 1 "
+        "for no key update skip locked"
+    )
     row = other.execute(query).fetchone()
     if row is None:
         other.rollback()

@@ -107,6 +107,33 @@ def test_a_claim_that_nobody_knows_of_is_given_back(app: PgQueue, table: Table, 
     assert table.row(row[0])["attempt"] == 1
 
 
+def test_a_worker_that_stops_while_a_claim_is_lost_gives_its_jobs_back(
+    app: PgQueue, table: Table, work: Work, dsn: str
+) -> None:
+    """Nothing is held and nothing owed, as far as it knows; the table knows better."""
+
+    @app.task(name="plain")
+    async def plain() -> None: ...
+
+    table.add("plain", count=60_000)
+    with Proxy(dsn) as proxy:
+        proxy.marker, proxy.role = b"pgqueue_claim", b"pgqueue:claims"
+        worker = work(dsn=proxy.dsn)
+        # Its own connection for claims: jobs come fast, and outcomes go another way.
+        wait_until(lambda: table.connected("claims"))
+        proxy.released.clear()
+        proxy.cut = "after"
+        wait_until(lambda: proxy.cut is None)
+        worker.worker.stop()
+        wait_until(lambda: worker.seen(events.WorkerStopping))
+        proxy.released.set()
+        assert worker.stop() == 0
+    assert worker.seen(events.DatabaseLost)
+    assert table.count("state = 'running'") == 0
+    assert table.count("state = 'ready' and lease = 2 and attempt = 0") > 0
+    assert table.count("state = 'succeeded' and attempt <> 1") == 0
+
+
 def test_a_lost_lease_ends_the_handler_and_its_outcome_is_dropped(
     app: PgQueue, table: Table, work: Work
 ) -> None:
