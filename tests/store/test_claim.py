@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pgqueue import store
+from pgqueue.store import LaneClaim
+from pgqueue.wire import Wire
 from tests.store.tables import SETTINGS, Tables, claim, exchange, ids, lane
 
 if TYPE_CHECKING:
@@ -149,3 +151,36 @@ def values(worker_id: int, *, room: int, cap: int) -> dict[str, object]:
         "floor_ids": [0, 0],
         "caps": [cap, cap],
     }
+
+
+def test_a_claim_prepared_on_an_empty_table_does_not_scan_the_one_it_became(
+    own: Connection, tables: Tables
+) -> None:
+    """A fresh installation: the plan is made before there is a page, and kept for long."""
+    own.execute("alter table pgqueue.jobs set (autovacuum_enabled = off)")
+    worker = tables.worker()
+    own.execute("set plan_cache_mode = force_generic_plan")
+    reused = Wire(own, patience=20.0)
+    assert claimed(reused, worker) == 0
+    own.execute(
+        "insert into pgqueue.jobs (task, queue, run_at) "
+        "select 't', 'a', now() - interval '1 hour' from generate_series(1, 5000)"
+    )
+    before = scans(own)
+    assert claimed(reused, worker) == 500
+    assert scans(own) == before
+
+
+def claimed(wire: Wire, worker: int) -> int:
+    lanes = [LaneClaim("a", 0, None, 500)]
+    sent = store.send(wire, SETTINGS, worker_id=worker, worker="w", lanes=lanes, room=500)
+    return len(sent.receive().claimed)
+
+
+def scans(connection: Connection) -> int:
+    """How often this session has scanned `jobs` as a whole."""
+    query = "select seq_scan from pg_stat_user_tables where relid = 'pgqueue.jobs'::regclass"
+    connection.execute("select pg_stat_force_next_flush()")
+    row = connection.execute(query).fetchone()
+    assert row is not None
+    return int(row[0])
