@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pgqueue.config import Settings
     from pgqueue.connections import Connection
     from pgqueue.job import ClaimedJob
+    from pgqueue.store import LaneClaim
     from pgqueue.telemetry.events import Events
     from pgqueue.worker.carrier import Carrier
     from pgqueue.worker.inbox import Inbox
@@ -197,14 +198,14 @@ class Exchange:
         suspect: Attempt | None,
         now: float,
     ) -> None:
-        lanes = self._lanes.plan(room) if room > 0 else ()
+        lanes = self._lanes.plan(room, now) if room > 0 else []
         suspect_id = suspect.job.id if suspect is not None else None
         reply = self._carrier.together(finishing, lanes=lanes, room=room, suspect_id=suspect_id)
         self._recorded(finishing, reply.recorded, now)
         if suspect is not None:
             self._intake.start_suspect()
         if room > 0:
-            self._claimed(reply.claimed, room, now)
+            self._claimed(reply.claimed, lanes, room, now)
             self._intake.take(reply.claimed, now)
 
     def _land_outcomes(self, now: float, *, wait: bool = False) -> None:
@@ -215,7 +216,7 @@ class Exchange:
     def _land_claims(self, now: float, *, wait: bool = False) -> None:
         while (landed := self._carrier.claims.answer(wait=wait)) is not None:
             order, reply = landed
-            self._claimed(reply.claimed, order["room"], now)
+            self._claimed(reply.claimed, order["lanes"], order["room"], now)
             if not wait:
                 self._send_claims(now, arrived=len(reply.claimed))
             self._intake.take(reply.claimed, now)
@@ -230,7 +231,7 @@ class Exchange:
             room = min(self._room(now) - asked - arrived, store.BATCH)
             if room < (MANY if claims.under_way or arrived else 1):
                 return
-            claims.go(lanes=self._lanes.plan(room), room=room)
+            claims.go(lanes=self._lanes.plan(room, now), room=room)
 
     def _recorded(
         self, finishing: Sequence[Succeeded | Unsuccessful], recorded: Sequence[int], now: float
@@ -249,10 +250,13 @@ class Exchange:
         kind, message = done.error_type or "", done.message or ""
         self._emit(events.JobFailed(job.id, job.task, job.attempt, kind, message, delay))
 
-    def _claimed(self, claimed: list[ClaimedJob], room: int, now: float) -> None:
+    def _claimed(
+        self, claimed: list[ClaimedJob], lanes: list[LaneClaim], room: int, now: float
+    ) -> None:
         self._lanes.claimed(claimed)
+        left_out = self._lanes.rest(lanes, claimed, now)
         self._pace.claimed(len(claimed), now)
-        self._due = len(claimed) >= room
+        self._due = left_out or len(claimed) >= room
         self._busy = len(claimed) >= MANY
         self._poll_at = now + self._pace.pause()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from pgqueue.worker.lanes import Lanes
+from pgqueue.worker.lanes import REST, Lanes
 from tests.unit.claims import claimed_job
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def claimed(*pairs: tuple[int, datetime], queue: str = "a", priority: int = 0) -
 
 
 def floor(lanes: Lanes, queue: str = "a", priority: int = 0) -> tuple[datetime, int] | None:
-    [found] = [x.floor for x in lanes.plan(1) if (x.queue, x.priority) == (queue, priority)]
+    [found] = [x.floor for x in lanes.plan(1, 0.0) if (x.queue, x.priority) == (queue, priority)]
     return found
 
 
@@ -37,7 +37,7 @@ def order(plan: Sequence[LaneClaim]) -> list[tuple[str, int]]:
 
 def test_a_new_worker_looks_from_the_beginning_at_priority_zero() -> None:
     lanes = Lanes(["a", "b"])
-    plan = lanes.plan(10)
+    plan = lanes.plan(10, 0.0)
     assert sorted(order(plan)) == [("a", 0), ("b", 0)]
     assert {(lane.floor, lane.cap) for lane in plan} == {(None, 10)}
 
@@ -48,7 +48,7 @@ def test_higher_priorities_come_first_and_equals_take_turns() -> None:
     lanes.add("a", -3)
     firsts = set()
     for _ in range(3):
-        plan = order(lanes.plan(1))
+        plan = order(lanes.plan(1, 0.0))
         assert plan[0] == ("b", 9)
         assert plan[-1] == ("a", -3)
         assert sorted(plan[1:4]) == [("a", 0), ("b", 0), ("c", 0)]
@@ -63,7 +63,7 @@ def test_a_lane_of_a_stranger_or_out_of_range_is_not_added() -> None:
     assert not lanes.add("a", -101)
     assert not lanes.add("a", 0)
     assert lanes.add("a", 100)
-    assert order(lanes.plan(1)) == [("a", 100), ("a", 0)]
+    assert order(lanes.plan(1, 0.0)) == [("a", 100), ("a", 0)]
 
 
 def test_a_claim_raises_the_floor_to_its_last_pair_and_never_lowers_it() -> None:
@@ -111,9 +111,9 @@ def test_a_head_above_the_floor_changes_nothing() -> None:
 def test_a_head_makes_a_new_priority_known_but_no_strange_queue() -> None:
     lanes = Lanes(["a"])
     assert lanes.lower([("a", 50, T0, 1)])
-    assert order(lanes.plan(1)) == [("a", 50), ("a", 0)]
+    assert order(lanes.plan(1, 0.0)) == [("a", 50), ("a", 0)]
     assert not lanes.lower([("b", 0, T0, 1)])
-    assert len(lanes.plan(1)) == 2
+    assert len(lanes.plan(1, 0.0)) == 2
 
 
 @dataclass
@@ -165,21 +165,27 @@ class Table(RuleBasedStateMachine):
     @rule(room=st.integers(1, 5), retried=st.booleans())
     def claim(self, room: int, retried: bool) -> None:
         """Claim; a job that fails comes back with a new run_at."""
-        jobs = self.select(room)
-        self.lanes.claimed(
+        plan = self.lanes.plan(room, self.seconds())
+        jobs = self.select(plan, room)
+        brought = [
             claimed_job(id=id_, queue=row.lane[0], priority=row.lane[1], run_at=row.run_at)
             for id_, row in jobs
-        )
+        ]
+        self.lanes.claimed(brought)
+        self.lanes.rest(plan, brought, self.seconds())
         for id_, row in jobs:
             if retried:
                 row.run_at = self.now
             else:
                 del self.rows[id_]
 
-    def select(self, room: int) -> list[tuple[int, Row]]:
+    def seconds(self) -> float:
+        return (self.now - T0).total_seconds()
+
+    def select(self, plan: Sequence[LaneClaim], room: int) -> list[tuple[int, Row]]:
         found: list[tuple[int, Row]] = []
         horizon = self.now - SECOND
-        for lane in self.lanes.plan(room):
+        for lane in plan:
             low = (datetime.min.replace(tzinfo=UTC), 0)
             if lane.floor:
                 time, id_ = lane.floor
@@ -207,7 +213,7 @@ class Table(RuleBasedStateMachine):
 
     @invariant()
     def no_floor_is_ahead_of_time(self) -> None:
-        assert all(x.floor is None or x.floor[0] <= self.now for x in self.lanes.plan(1))
+        assert all(x.floor is None or x.floor[0] <= self.now for x in self.lanes.plan(1, 0.0))
 
     def teardown(self) -> None:
         """When nothing holds a job back any more, probes and claims get them all."""
@@ -224,3 +230,48 @@ class Table(RuleBasedStateMachine):
 
 TestTable = Table.TestCase
 TestTable.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+
+
+def test_a_lane_that_had_nothing_rests_longer_the_more_lanes_there_are() -> None:
+    lanes = Lanes(["a", "b"])
+    lanes.add("b", 1)
+    assert not lanes.rest(lanes.plan(1, 0.0), claimed((1, T0)), 5.0)
+    assert ("b", 1) not in order(lanes.plan(1, 5.0))
+    assert ("b", 1) in order(lanes.plan(1, 5.0 + 3 * REST))
+
+
+def test_lanes_that_were_left_out_come_next_when_there_was_room_for_them() -> None:
+    lanes = Lanes(["a"])
+    lanes.add("a", 1)
+    lanes.rest(lanes.plan(1, 0.0), claimed((1, T0)), 5.0)
+    plan = lanes.plan(2, 5.0)
+    assert order(plan) == [("a", 0)]
+    assert lanes.rest(plan, claimed((2, T0)), 5.0)
+    assert order(lanes.plan(2, 5.0)) == [("a", 1), ("a", 0)]
+
+
+def test_the_only_lane_never_rests_and_all_at_rest_are_all_looked_at() -> None:
+    one, two = Lanes(["a"]), Lanes(["a", "b"])
+    one.rest(one.plan(10, 0.0), [], 5.0)
+    assert order(one.plan(10, 5.0)) == [("a", 0)]
+    two.rest(two.plan(10, 0.0), [], 5.0)
+    assert sorted(order(two.plan(10, 5.0))) == [("a", 0), ("b", 0)]
+
+
+def test_a_full_claim_says_nothing_about_the_lanes_after_its_last() -> None:
+    lanes = Lanes(["a"])
+    for priority in (3, 2, 1):
+        lanes.add("a", priority)
+    plan = lanes.plan(2, 0.0)
+    lanes.rest(plan, claimed((1, T0), (2, T0), priority=2), 5.0)
+    assert order(lanes.plan(2, 5.0)) == [("a", 2), ("a", 1), ("a", 0)]
+
+
+def test_news_of_a_lane_ends_its_rest() -> None:
+    lanes = Lanes(["a", "b", "c"])
+    lanes.rest(lanes.plan(10, 0.0), claimed((1, T0)), 5.0)
+    assert order(lanes.plan(10, 5.0)) == [("a", 0)]
+    lanes.add("b", 0)
+    assert sorted(order(lanes.plan(10, 5.0))) == [("a", 0), ("b", 0)]
+    lanes.lower([("c", 0, T0, 1)])
+    assert sorted(order(lanes.plan(10, 5.0))) == [("a", 0), ("b", 0), ("c", 0)]
