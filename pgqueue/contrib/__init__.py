@@ -1,0 +1,1 @@
+"""Integrations: one package for each framework."""
