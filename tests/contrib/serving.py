@@ -31,7 +31,7 @@ class Program:
         self.process = subprocess.Popen(
             [sys.executable, "-m", *command],
             cwd=cwd,
-            env={**_environ(), **environ},
+            env=environ_of(environ),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
@@ -70,11 +70,11 @@ def program(
         running.close()
 
 
-def _environ() -> dict[str, str]:
-    """The environment without what would tell a program of another database or app."""
-    named = ("PGQUEUE_", "DATABASE_URL", "PGHOST", "PGDATABASE", "FLASK_", "SQLALCHEMY_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(named)}
-    return kept | {"PYTHONUNBUFFERED": "1"}
+def environ_of(named: Mapping[str, str]) -> dict[str, str]:
+    """An environment with these, and without what would tell of another database or app."""
+    others = ("PGQUEUE_", "DATABASE_URL", "PGHOST", "PGDATABASE", "FLASK_", "SQLALCHEMY_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
+    return {**kept, "PYTHONUNBUFFERED": "1", **named}
 
 
 def listening() -> socket.socket:
