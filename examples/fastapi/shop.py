@@ -34,7 +34,7 @@ class Order(SQLModel, table=True):
     """What somebody has ordered; the receipt comes from the worker."""
 
     __tablename__ = "orders"
-    id: int | None = Field(default=None, primary_key=True)
+    id: int = Field(default=None, primary_key=True)  # given by the database
     item: str = Field(foreign_key="stock.item")
     quantity: int
     receipt: str | None = None

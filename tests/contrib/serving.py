@@ -83,9 +83,17 @@ def listening() -> socket.socket:
 
 
 def client_of(sock: socket.socket) -> httpx.Client:
-    """A client of whoever serves on that socket; it ignores proxies of the environment."""
+    """A client of whoever serves on that socket; it ignores proxies of the environment.
+
+    It connects anew for each request: uvicorn closes the connection of one that failed.
+    """
     host, port = sock.getsockname()[:2]
-    return httpx.Client(base_url=f"http://{host}:{port}", timeout=20, trust_env=False)
+    return httpx.Client(
+        base_url=f"http://{host}:{port}",
+        timeout=20,
+        trust_env=False,
+        limits=httpx.Limits(max_keepalive_connections=0),
+    )
 
 
 @contextmanager

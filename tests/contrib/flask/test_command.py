@@ -46,6 +46,16 @@ def test_worker_processes_are_told_which_application_to_import(flask_app: Flask,
     assert told == ["pgqueue.contrib.flask:flask_queue", dsn, None, "shop:create_app('dev')"]
 
 
+def test_an_application_that_flask_finds_by_its_file_is_found_by_worker_processes_too(
+    flask_app: Flask,
+) -> None:
+    info = ScriptInfo()
+    info._loaded_app = flask_app
+    flask_app.test_cli_runner().invoke(args=["pgqueue", "--version"], obj=info)
+    assert os.environ.get("PGQUEUE_APP") == "pgqueue.contrib.flask:flask_queue"
+    assert "FLASK_APP" not in os.environ
+
+
 def test_an_application_that_no_process_could_import_must_be_named(flask_app: Flask) -> None:
     program = FlaskGroup(create_app=lambda: flask_app)
     done = flask_app.test_cli_runner().invoke(program, ["pgqueue", "worker"])

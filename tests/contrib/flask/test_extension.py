@@ -203,11 +203,14 @@ def test_tasks_can_be_declared_before_there_is_an_application(
 
 def test_the_next_application_takes_the_place_of_the_one_before() -> None:
     queue = PgQueueFlask()
+    inspectors = []
     for url, threads in [("postgresql://one", 1), ("postgresql://two", 2)]:
         app = Flask(__name__)
         app.config |= {"PGQUEUE_DATABASE_URL": url, "PGQUEUE_THREADS": threads}
         queue.init_app(app)
         assert (queue.dsn, queue.settings.threads) == (url, threads)
+        inspectors.append(queue.inspector)
+    assert inspectors[0] is not inspectors[1]
     assert queue.settings.concurrency == Settings().concurrency
 
 
