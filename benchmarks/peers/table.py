@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from benchmarks.peers.catalog import Entry
     from benchmarks.peers.figures import Figure, Results, Round
 
+WORTH_A_FIGURE: Final = 1000
+"""Times as fast."""
+
 DRAIN: Final[tuple[str, ...]] = (
     "",
     "jobs/s",
@@ -48,8 +51,8 @@ def enqueue(results: Results) -> str:
         runs = [measured[entry.name] for measured in results.rounds if entry.name in measured]
         if runs and entry.enqueues:
             label = entry.label.removesuffix(", async handlers").removesuffix(", tuned")
-            one = _spread((run.one for run in runs), "{:,.0f}")
-            lines.append((label, one, _spread((run.bulk for run in runs), "{:,.0f}")))
+            one, bulk = _spread(run.one for run in runs), _spread(run.bulk for run in runs)
+            lines.append((label, one, bulk))
     return markdown(lines)
 
 
@@ -74,30 +77,37 @@ def cell(text: str) -> str:
 
 
 def _measured(entry: Entry, runs: list[Figure], rounds: list[Round]) -> tuple[str, ...]:
-    times = ratios(rounds, OURS, entry.name)
     return (
         entry.label,
-        _spread((run.rate for run in runs), "{:,.0f}" if runs[0].rate > 10 else "{:.1f}"),
-        _spread(ratios(rounds, entry.name, YARD), "{:.2f}" if runs[0].rate > 500 else "{:.3f}"),
-        ""
-        if entry.name == OURS
-        else _spread(times, "{:,.1f}" if times[0] < 100 else "{:,.0f}", "x"),
+        _spread([run.rate for run in runs]),
+        _spread(ratios(rounds, entry.name, YARD)),
+        "" if entry.name == OURS else _times(ratios(rounds, OURS, entry.name)),
         _each(runs, lambda run: run.python_cpu, 1e6),
         _each(runs, lambda run: run.server_cpu, 1e6),
         _each(runs, lambda run: run.wal_bytes, 1),
     )
 
 
+def _times(values: list[float]) -> str:
+    """How many times as fast; beyond what is worth a figure: that it is."""
+    if values and statistics.median(values) > WORTH_A_FIGURE:
+        return f"> {WORTH_A_FIGURE:,}x"
+    middle, _, ranged = _spread(values).partition(" ")
+    return f"{middle}x {ranged}".strip()
+
+
 def _described(entry: Entry, runs: list[Figure]) -> tuple[str, str, str]:
     return f"{runs[-1].jobs:,}", "yes" if entry.durable else "no", entry.kept
 
 
-def _spread(values: Iterable[float | None], form: str, unit: str = "") -> str:
+def _spread(values: Iterable[float | None]) -> str:
+    """The median and the range, in as many digits as the median needs."""
     known = [value for value in values if value is not None]
     if not known:
         return "-"
-    middle, _, ranged = spread(known, form).partition(" ")
-    return f"{middle}{unit} {ranged}"
+    middle = statistics.median(known)
+    digits = next((more for more, least in enumerate((20, 1, 0.1, 0.01)) if middle >= least), 4)
+    return spread(known, f"{{:,.{digits}f}}")
 
 
 def _each(runs: list[Figure], figure: Callable[[Figure], float | None], unit: float) -> str:
