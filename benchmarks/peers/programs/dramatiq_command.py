@@ -1,7 +1,8 @@
 """How Dramatiq's workers are started, whatever their broker.
 
 Tuned: one process with its usual 8 threads (2 to 32 made no difference at the usual prefetch), and
-a prefetch of 100 messages rather than two a thread. By default Dramatiq starts a process for each core.
+a prefetch of 100 messages rather than two a thread. By default Dramatiq starts a process for each
+core.
 https://dramatiq.io/guide.html (workers)
 https://dramatiq.io/reference.html (environment variables; Bogdanp/dramatiq#720)
 """
