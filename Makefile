@@ -9,7 +9,7 @@ N ?= 100
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test bench demo demo-repeat clean
+.PHONY: help setup lint format test bench bench-peers demo demo-repeat clean
 
 help: ## show the targets
 	@awk -F ' *:.*## *' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ test: lint ## lint, then all tests on PostgreSQL 18, and on 15 where it is insta
 bench: $(STAMP) ## measure, and print the tables
 	$(BIN)/python -m benchmarks $(ARGS)
 
+bench-peers: $(STAMP) ## measure other job queues beside it, in environments of their own; writes docs/peers.md
+	$(BIN)/python -m benchmarks peers --write $(ARGS)
+
 demo: $(STAMP) ## the demonstration, on an embedded server
 	$(BIN)/pgqueue demo $(ARGS)
 
@@ -52,5 +55,5 @@ demo-repeat: $(STAMP) ## the demonstration N times (N=100) on one server, until 
 	$(BIN)/pgqueue demo --repeat $(N) $(ARGS)
 
 clean: ## remove what these targets made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .pgqueue/peers dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

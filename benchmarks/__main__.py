@@ -1,4 +1,7 @@
-"""Measure pgqueue against the yardstick, and print the table: `python -m benchmarks --help`."""
+"""Measure pgqueue against the yardstick, and print the table: `python -m benchmarks --help`.
+
+Beside other job queues: `python -m benchmarks peers --help`.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,10 @@ TRIES: Final = 2
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["peers"]:
+        from benchmarks.peers import run as peers  # noqa: PLC0415 - only what is measured is loaded
+
+        return peers.main(sys.argv[2:])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the server is stopped
     arguments = parser().parse_args()
     try:
