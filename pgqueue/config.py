@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from pgqueue.errors import ConfigError
@@ -37,6 +37,7 @@ class Settings:
         lock_timeout: longest wait for a row lock on pgqueue's own connections.
         connect_timeout: limit of one attempt to connect.
         pool_size: connections of the app's own pool, for enqueues without a caller's connection.
+        shares: of a worker's claims, by queue, in relation to its other queues; 1 unless given.
         concurrency: `async def` handlers that one worker runs at the same time.
         threads: plain `def` handlers that one worker runs at the same time.
         poll_interval: mean pause between two looks for work of an idle worker.
@@ -55,6 +56,7 @@ class Settings:
     lock_timeout: float = 2.0
     connect_timeout: float = 5.0
     pool_size: int = 4
+    shares: Mapping[str, int] = field(default_factory=dict)
     concurrency: int = 100
     threads: int = 16
     poll_interval: float = 1.5
@@ -69,12 +71,16 @@ class Settings:
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
             _check_range(name, getattr(self, name), low, high)
+        for queue, share in self.shares.items():
+            _check_range(f"shares[{queue!r}]", share, 1, MAX_SHARE)
         if self.ttl < 3 * self.heartbeat:
             raise ConfigError(
                 f"ttl={self.ttl!r} is too short for heartbeat={self.heartbeat!r}: a worker must be "
                 f"able to miss two beats; set ttl to at least {3 * self.heartbeat:g}"
             )
 
+
+MAX_SHARE: Final = 1000
 
 _RANGES: Final = (
     ("max_payload", 1, 256 * 1024 * 1024),
@@ -94,7 +100,7 @@ _WHOLE: Final = frozenset({"max_payload", "pool_size", "concurrency", "threads",
 
 
 def _check_range(name: str, value: object, low: float, high: float) -> None:
-    whole = name in _WHOLE
+    whole = name in _WHOLE or name.startswith("shares")
     kind = int if whole else int | float
     if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
         what = "a whole number" if whole else "a number"

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from pgqueue.cli.options import Dsn
+from pgqueue.config import MAX_SHARE
 from pgqueue.errors import ConfigError
 
 _QUEUE: Final = re.compile(r"[A-Za-z0-9_.:-]{1,50}")
@@ -42,7 +43,10 @@ def run_worker(
         ),
     ] = None,
     queues: Annotated[
-        str, typer.Option("--queues", "-q", metavar="A,B", help="Queues to work on.")
+        str,
+        typer.Option(
+            "--queues", "-q", metavar="A,B=3", help="Queues to work on; =3 is three times a share."
+        ),
     ] = "default",
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Async handlers at the same time, in each process.")
@@ -90,26 +94,36 @@ def run_worker(
         "listen": listen,
         "listen_dsn": listen_dsn,
     }
+    names, shares = _queues(queues)
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     code = run(
         app=name,
         app_dir=str(Path.cwd()),
         dsn=normalize_dsn(dsn) if dsn else loaded.dsn,
-        queues=_names(queues),
-        settings=dataclasses.replace(loaded.settings, **given),
+        queues=names,
+        settings=dataclasses.replace(
+            loaded.settings, shares={**loaded.settings.shares, **shares}, **given
+        ),
         processes=processes,
         log_level=log_level.number,
     )
     raise typer.Exit(code)
 
 
-def _names(queues: str) -> list[str]:
-    names = [name.strip() for name in queues.split(",") if name.strip()]
-    for name in names:
+def _queues(text: str) -> tuple[list[str], dict[str, int]]:
+    """The queues that were named, and the shares that were given."""
+    names, shares = [], {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, share = part.partition("=")
         if not _QUEUE.fullmatch(name):
             raise ConfigError(
                 f"--queues: {name!r} is not a queue's name: 1 to 50 of A-Z a-z 0-9 _ . : -"
             )
+        if equals and not (share.isascii() and share.isdigit() and 1 <= int(share) <= MAX_SHARE):
+            raise ConfigError(f"--queues: {part!r}: a share is a whole number, 1 to {MAX_SHARE}")
+        names.append(name)
+        if equals:
+            shares[name] = int(share)
     if not names:
-        raise ConfigError(f"--queues {queues!r} names no queue")
-    return names
+        raise ConfigError(f"--queues {text!r} names no queue")
+    return names, shares

@@ -15,7 +15,7 @@ from pgqueue.job import PRIORITY_MAX, PRIORITY_MIN
 from pgqueue.store import LaneClaim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from pgqueue.job import ClaimedJob
@@ -34,15 +34,17 @@ class Lanes:
     """The lanes of one worker.
 
     Args:
-        queues: the queues that it works, equal among each other.
+        queues: the queues that it works.
+        shares: of claims that take from a queue first, in relation to those of the others;
+            1 where nothing is said.
     """
 
-    def __init__(self, queues: Sequence[str]) -> None:
-        self.queues = tuple(queues)
+    def __init__(self, queues: Sequence[str], shares: Mapping[str, int] | None = None) -> None:
+        self.queues, self._shares = tuple(queues), dict(shares or {})
         self._floors: dict[Lane, Floor | None] = {(name, FIRST_PRIORITY): None for name in queues}
         self._order: list[list[Lane]] = []
         self._rests: dict[Lane, float] = {}
-        self._turn = 0
+        self._credits: dict[Lane, int] = {}
         self._arrange()
 
     def add(self, queue: str, priority: int) -> bool:
@@ -57,11 +59,10 @@ class Lanes:
         return True
 
     def plan(self, room: int, now: float) -> list[LaneClaim]:
-        """The lanes of the next claim: highest priority first, equals in turn.
+        """The lanes of the next claim: highest priority first, equals in turn by their shares.
 
         Lanes at rest are left out, unless all are.
         """
-        self._turn += 1
         rests = self._rests
         for lane in [lane for lane, end in rests.items() if end <= now]:
             del rests[lane]
@@ -69,12 +70,24 @@ class Lanes:
             rests.clear()
         plan: list[LaneClaim] = []
         for equals in self._order:
-            start = self._turn % len(equals)
-            in_turn = equals[start:] + equals[:start]
-            plan.extend(
-                LaneClaim(*lane, self._floors[lane], room) for lane in in_turn if lane not in rests
-            )
+            awake = [lane for lane in equals if lane not in rests]
+            if len(awake) > 1:
+                first = self._next(awake)
+                awake = awake[first:] + awake[:first]
+            plan.extend(LaneClaim(*lane, self._floors[lane], room) for lane in awake)
         return plan
+
+    def _next(self, equals: list[Lane]) -> int:
+        """Whose turn it is: each gains its share, and who comes first pays for all.
+
+        So the turns of a lane are as many as its share, and spread evenly.
+        """
+        shares = {lane: self._shares.get(lane[0], 1) for lane in equals}
+        for lane, share in shares.items():
+            self._credits[lane] = self._credits.get(lane, 0) + share
+        first = max(equals, key=self._credits.__getitem__)
+        self._credits[first] -= sum(shares.values())
+        return equals.index(first)
 
     def rest(self, plan: Sequence[LaneClaim], jobs: Sequence[ClaimedJob], now: float) -> bool:
         """Let the lanes rest that were looked at and had nothing.

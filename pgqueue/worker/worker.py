@@ -55,7 +55,7 @@ class Worker:
         app: gives the tasks.
         dsn: the database, as libpq reads it.
         settings: limits and pauses.
-        queues: what to work, equal among each other.
+        queues: what to work, each with its share of `settings.shares`.
         emit: takes events.
         board: memory shared with a supervisor, which then sends the heartbeats; None for a worker
             inside another program, which beats from a thread of its own: a call that holds the
@@ -178,7 +178,7 @@ class Worker:
             carrier=carrier,
             settings=self._settings,
             worker_id=self.worker_id,
-            lanes=Lanes(self._queues),
+            lanes=Lanes(self._queues, self._settings.shares),
             intake=Intake(executors, registry, ledger, self._emit),
             inbox=self._inbox,
             ledger=ledger,

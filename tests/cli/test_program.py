@@ -196,7 +196,7 @@ def test_a_worker_without_a_usable_app_is_exit_code_2(
     assert words in done.stderr
 
 
-@pytest.mark.parametrize("queues", ["", ",", "a b", "x" * 51])
+@pytest.mark.parametrize("queues", ["", ",", "a b", "x" * 51, "a=0", "a=x", "=2", "a=1001", "a="])
 def test_a_worker_of_impossible_queues_is_exit_code_2(tmp_path: Path, queues: str) -> None:
     (tmp_path / "shop.py").write_text("from pgqueue import PgQueue\napp = PgQueue('host=nowhere')")
     done = shell("worker", "-A", "shop:app", "--queues", queues, cwd=tmp_path)

@@ -275,3 +275,25 @@ def test_news_of_a_lane_ends_its_rest() -> None:
     assert sorted(order(lanes.plan(10, 5.0))) == [("a", 0), ("b", 0)]
     lanes.lower([("c", 0, T0, 1)])
     assert sorted(order(lanes.plan(10, 5.0))) == [("a", 0), ("b", 0), ("c", 0)]
+
+
+def firsts(lanes: Lanes, times: int) -> list[str]:
+    return [lanes.plan(1, 0.0)[0].queue for _ in range(times)]
+
+
+def test_turns_are_as_many_as_the_shares_and_spread_evenly() -> None:
+    lanes = Lanes(["a", "b", "c"], {"a": 3, "c": 2})
+    turns = firsts(lanes, 60)
+    assert [turns.count(queue) for queue in "abc"] == [30, 10, 20]
+    assert all("b" in turns[at : at + 6] for at in range(54))
+
+
+def test_a_queue_at_rest_neither_saves_turns_nor_loses_them() -> None:
+    lanes = Lanes(["a", "b", "c"], {"a": 4})
+    plan = lanes.plan(10, 0.0)
+    lanes.rest([lane for lane in plan if lane.queue != "c"], claimed((1, T0), queue="b"), 5.0)
+    during = [lanes.plan(1, 5.0)[0].queue for _ in range(20)]
+    assert [during.count(queue) for queue in "abc"] == [0, 10, 10]
+    turns = firsts(Lanes(["a", "b", "c"], {"a": 4}), 12)
+    after = [lanes.plan(1, 6.0)[0].queue for _ in range(12)]
+    assert [after.count(queue) for queue in "abc"] == [turns.count(queue) for queue in "abc"]
