@@ -190,13 +190,21 @@ class PgQueue(Enqueuer):
             return lambda function: self._register(function, options)
         return self._register(function, options)
 
-    def using(self, connection: Any = None, **options: Unpack[JobOptions]) -> Enqueuer:
+    def using(
+        self,
+        connection: Any = None,
+        *,
+        require_transaction: bool | None = None,
+        **options: Unpack[JobOptions],
+    ) -> Enqueuer:
         """This app with a transaction, and options for each job; see `Task.using`."""
-        return Enqueuer(self, self.producer(connection), chosen(options))
+        return Enqueuer(self, self.producer(connection, require_transaction), chosen(options))
 
-    def producer(self, connection: Any) -> Producer:
+    def producer(self, connection: Any, require_transaction: bool | None = None) -> Producer:
         """What brings this app's jobs to the database, in the connection's transaction."""
-        return Producer(self._own, self.settings.max_payload, connection)
+        if require_transaction is None:
+            require_transaction = self.settings.require_transaction
+        return Producer(self._own, self.settings.max_payload, connection, require_transaction)
 
     def find(self, function: Callable[..., Any]) -> Task[..., Any]:
         """The task that a function was registered as.

@@ -6,7 +6,7 @@ import asyncio
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from psycopg_pool import PoolTimeout
@@ -14,7 +14,7 @@ from psycopg_pool import PoolTimeout
 from pgqueue import connections
 from pgqueue.config import mask_dsn
 from pgqueue.enqueue import callers, contract
-from pgqueue.errors import ConnectionFailed
+from pgqueue.errors import ConnectionFailed, TransactionUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
     from pgqueue.config import Settings
     from pgqueue.job import Enqueued, NewJob
+
+_NO_CONNECTION: Final = (
+    "a transaction is required, and without a connection the job commits on its own: "
+    "using(connection), or say using(require_transaction=False) where that is meant"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +123,14 @@ class Producer:
         limit: the largest arguments, in bytes of JSON.
         connection: the caller's, whose transaction the jobs belong to; None for a transaction of
             pgqueue's own, which is atomic with nothing of the caller's.
+        require_transaction: refuse a connection whose next statement commits on its own, and no
+            connection.
     """
 
     own: OwnConnections
     limit: int
     connection: Any | None = None
+    require_transaction: bool = False
 
     def one(self, job: NewJob) -> JobHandle:
         """Enqueue a job; what is wrong with it is raised before any SQL."""
@@ -134,7 +142,7 @@ class Producer:
         if self.connection is None:
             return await asyncio.to_thread(self.one, job)
         document = contract.encode(job, limit=self.limit)
-        return _handle(contract.decode(await callers.asend(self.connection, document)))
+        return _handle(contract.decode(await self._asend(document)))
 
     def many(self, jobs: Iterable[NewJob]) -> list[JobHandle]:
         """Enqueue jobs, in order and in one transaction, a statement for each chunk."""
@@ -147,16 +155,25 @@ class Producer:
             return await asyncio.to_thread(self.many, jobs)
         handles: list[JobHandle] = []
         for document, _ in contract.encode_many(jobs, limit=self.limit):
-            answer = await callers.asend(self.connection, document)
-            handles.extend(map(_handle, contract.decode_many(answer)))
+            handles.extend(map(_handle, contract.decode_many(await self._asend(document))))
         return handles
 
     def send(self, documents: Iterable[str]) -> list[str]:
         """Send documents as they are, in one transaction; the answers, in order."""
         if self.connection is not None:
-            return [callers.send(self.connection, document) for document in documents]
+            required = self.require_transaction
+            return [
+                callers.send(self.connection, document, require_transaction=required)
+                for document in documents
+            ]
+        if self.require_transaction:
+            raise TransactionUnusable(_NO_CONNECTION)
         with self.own.transaction() as connection:
             return [callers.send(connection, document) for document in documents]
+
+    async def _asend(self, document: str) -> str:
+        required = self.require_transaction
+        return await callers.asend(self.connection, document, require_transaction=required)
 
 
 def _handle(enqueued: Enqueued) -> JobHandle:

@@ -49,6 +49,8 @@ class Settings:
         listen_dsn: a direct connection for LISTEN, where the main one goes through a pooler.
         prepare: whether workers use prepared statements; off for a pooler in transaction mode
             that does not support them.
+        require_transaction: enqueues are refused without a connection, and through one whose
+            next statement would commit on its own; `using(require_transaction=...)` overrides.
     """
 
     max_payload: int = 1024 * 1024
@@ -67,6 +69,7 @@ class Settings:
     listen: bool = True
     listen_dsn: str | None = None
     prepare: bool = True
+    require_transaction: bool = False
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:

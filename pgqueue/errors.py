@@ -7,7 +7,7 @@ PgQueueError
 │   │   └── InvalidPayload    arguments or a result that JSON cannot hold
 │   │       └── PayloadTooLarge
 │   ├── UnknownTask           a function or name that is not registered (also a LookupError)
-│   └── TransactionUnusable   the caller's transaction is aborted, read-only, or closed
+│   └── TransactionUnusable   the caller's transaction is aborted, read-only, closed, or missing
 ├── ConfigError               a setting that cannot work (also a ValueError)
 ├── ConnectionFailed          the database does not answer
 ├── SchemaError               the schema is missing, behind, or newer than this version supports
@@ -62,7 +62,10 @@ class UnknownTask(EnqueueError, LookupError):
 
 
 class TransactionUnusable(EnqueueError):
-    """The caller's transaction is aborted, read-only, or its connection is closed."""
+    """The caller's transaction is aborted or read-only, its connection is closed, or it has none.
+
+    None at all is refused only where `require_transaction` is set.
+    """
 
 
 class ConfigError(PgQueueError, ValueError):

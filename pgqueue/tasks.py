@@ -36,7 +36,7 @@ class TaskHome(Protocol):
 
     settings: Settings
 
-    def producer(self, connection: Any) -> Producer:
+    def producer(self, connection: Any, require_transaction: bool | None) -> Producer:
         """The way to the database, in a connection's transaction or in one of our own."""
 
 
@@ -111,15 +111,25 @@ class Task(Generic[P, R]):
         """As `enqueue`, without blocking the event loop."""
         return await self.using().aenqueue(*args, **kwargs)
 
-    def using(self, connection: Any = None, **options: Unpack[JobOptions]) -> BoundTask[P, R]:
+    def using(
+        self,
+        connection: Any = None,
+        *,
+        require_transaction: bool | None = None,
+        **options: Unpack[JobOptions],
+    ) -> BoundTask[P, R]:
         """This task with a transaction and options for the jobs of this call.
 
         Args:
-            connection: whose transaction the jobs belong to: a psycopg or SQLAlchemy connection
-                or an ORM session, sync or async; None for a transaction of pgqueue's own.
+            connection: whose transaction the jobs belong to: a connection of psycopg, asyncpg,
+                psycopg2, pg8000, SQLAlchemy or Django, or an ORM session, sync or async; None for
+                a transaction of pgqueue's own.
+            require_transaction: refuse a connection in autocommit that has not begun, and None;
+                by default as Settings.require_transaction says.
             options: see JobOptions.
         """
-        return BoundTask(self, self.app.producer(connection), chosen(options))
+        producer = self.app.producer(connection, require_transaction)
+        return BoundTask(self, producer, chosen(options))
 
     def job(self, *args: P.args, **kwargs: P.kwargs) -> NewJob:
         """The job that `enqueue` would enqueue: a value, for `enqueue_many`."""

@@ -6,19 +6,25 @@ import asyncio
 import json
 import subprocess
 import sys
+from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import psycopg
+import psycopg2
 import pytest
 from psycopg.rows import dict_row, scalar_row
 from psycopg.types.json import set_json_dumps, set_json_loads
 from sqlalchemy import create_engine, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, UnboundExecutionError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from pgqueue.enqueue import callers
 from pgqueue.errors import TransactionUnusable
+from tests.enqueue.hosts.alchemy import async_engine
+from tests.enqueue.hosts.host import parameters
 from tests.enqueue.sql import count, row_of
 
 if TYPE_CHECKING:
@@ -26,7 +32,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-DOCUMENT = '{"task": "t", "args": {"text": "100 %s :n é"}}'
+ARGS = {"text": "100 %s :n é"}
+DOCUMENT = json.dumps({"task": "t", "args": ARGS}, ensure_ascii=False)
+BEYOND_LATIN1 = '{"task": "t", "args": {"text": "é € \N{GRINNING FACE}"}}'
 
 
 class Base(DeclarativeBase):
@@ -62,15 +70,71 @@ def sent(caller: Any, document: str = DOCUMENT) -> int:
         {"row_factory": scalar_row},
         {"cursor_factory": psycopg.ClientCursor},
         {"cursor_factory": psycopg.RawCursor},
+        {"cursor_factory": psycopg.RawCursor, "row_factory": dict_row},
         {"prepare_threshold": 0},
         {"prepare_threshold": None},
     ],
 )
 def test_a_host_s_factories_do_not_matter(dsn: str, options: dict[str, Any]) -> None:
     with psycopg.connect(dsn, **options) as host:
-        job_id = sent(host)
+        first, second = sent(host), sent(host.cursor())
     with psycopg.connect(dsn) as connection:
-        assert row_of(connection, job_id)["args"] == {"text": "100 %s :n é"}
+        assert row_of(connection, first)["args"] == ARGS
+        assert row_of(connection, second)["args"] == ARGS
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"row_factory": dict_row},
+        {"row_factory": scalar_row},
+        {"cursor_factory": psycopg.AsyncClientCursor},
+        {"cursor_factory": psycopg.AsyncRawCursor, "row_factory": dict_row},
+        {"prepare_threshold": 0},
+        {"prepare_threshold": None},
+    ],
+)
+def test_an_async_host_s_factories_do_not_matter(dsn: str, options: dict[str, Any]) -> None:
+    async def main() -> list[int]:
+        async with await psycopg.AsyncConnection.connect(dsn, **options) as host:
+            answers = [await callers.asend(each, DOCUMENT) for each in (host, host.cursor())]
+        return [json.loads(answer)["id"] for answer in answers]
+
+    ids = asyncio.run(main())
+    with psycopg.connect(dsn) as connection:
+        assert [row_of(connection, job_id)["args"] for job_id in ids] == [ARGS, ARGS]
+
+
+def test_what_a_host_s_cursor_has_read_is_still_there(dsn: str) -> None:
+    with psycopg.connect(dsn) as host, host.cursor("rows") as rows:
+        rows.execute("select generate_series(1, 3)")
+        sent(rows)
+        assert rows.fetchall() == [(1,), (2,), (3,)]
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "WIN1252", "SQL_ASCII"])
+@pytest.mark.parametrize("connect", [psycopg.connect, psycopg2.connect])
+def test_a_host_s_client_encoding_does_not_matter(
+    dsn: str, connection: psycopg.Connection, connect: Any, encoding: str
+) -> None:
+    with closing(connect(dsn, client_encoding=encoding)) as host:
+        job_id = sent(host, BEYOND_LATIN1)
+        host.commit()
+    assert row_of(connection, job_id)["args"] == json.loads(BEYOND_LATIN1)["args"]
+
+
+@pytest.mark.parametrize("connect", [psycopg.connect, psycopg2.connect])
+def test_sqlalchemy_s_client_encoding_does_not_matter(
+    dsn: str, connection: psycopg.Connection, connect: Any
+) -> None:
+    engine = create_engine(
+        f"postgresql+{connect.__module__.partition('.')[0]}://",
+        creator=partial(connect, dsn, client_encoding="LATIN1"),
+    )
+    with engine.begin() as host:
+        job_id = sent(host, BEYOND_LATIN1)
+    engine.dispose()
+    assert row_of(connection, job_id)["args"] == json.loads(BEYOND_LATIN1)["args"]
 
 
 def test_a_host_s_json_functions_do_not_matter(dsn: str, connection: psycopg.Connection) -> None:
@@ -81,7 +145,7 @@ def test_a_host_s_json_functions_do_not_matter(dsn: str, connection: psycopg.Con
         set_json_dumps(broken, host)
         set_json_loads(broken, host)
         job_id = sent(host)
-    assert row_of(connection, job_id)["args"] == {"text": "100 %s :n é"}
+    assert row_of(connection, job_id)["args"] == ARGS
 
 
 def test_an_autocommit_connection_has_the_transaction_of_its_block(
@@ -127,6 +191,70 @@ def test_an_aborted_transaction_is_refused_before_any_sql(dsn: str) -> None:
 
 
 # SQLAlchemy
+
+
+@pytest.mark.parametrize(
+    "options", [{"stream_results": True}, {"yield_per": 10}, {"compiled_cache": None}]
+)
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_a_host_s_execution_options_do_not_matter(
+    dsn: str, connection: psycopg.Connection, driver: str, options: dict[str, Any]
+) -> None:
+    connect = psycopg.connect if driver == "psycopg" else psycopg2.connect
+    engine = create_engine(f"postgresql+{driver}://", creator=lambda: connect(dsn))
+    with engine.execution_options(**options).begin() as host:
+        sent(host)
+        sent(host)
+    engine.dispose()
+    assert count(connection) == 2
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+def test_an_async_host_s_execution_options_do_not_matter(
+    dsn: str, connection: psycopg.Connection, driver: str
+) -> None:
+    async def main() -> None:
+        async with async_engine(driver, dsn, autocommit=False) as engine:
+            streaming = engine.execution_options(stream_results=True, yield_per=10)
+            async with streaming.begin() as host:
+                await callers.asend(host, DOCUMENT)
+                await callers.asend(host, DOCUMENT)
+
+    asyncio.run(main())
+    assert count(connection) == 2
+
+
+def test_sqlalchemy_s_json_functions_do_not_matter(
+    dsn: str, connection: psycopg.Connection
+) -> None:
+    def broken(_: Any) -> Any:
+        raise AssertionError("the host's own JSON function was called")
+
+    async def main() -> None:
+        engine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=lambda: asyncpg.connect(**parameters(dsn), statement_cache_size=0),
+            json_serializer=broken,
+            json_deserializer=broken,
+        )
+        async with engine.begin() as host:
+            await callers.asend(host, DOCUMENT)
+        await engine.dispose()
+
+    asyncio.run(main())
+    assert count(connection) == 1
+
+
+def test_a_session_of_several_databases_is_told_which(
+    engine: Engine, connection: psycopg.Connection
+) -> None:
+    with Session(binds={Order: engine}) as session, session.begin():
+        session.add(Order(number=5))
+        with pytest.raises(UnboundExecutionError):
+            sent(session)
+        session.flush()
+        sent(session.connection(bind_arguments={"mapper": Order}))
+    assert count(connection) == 1
 
 
 def test_what_the_session_holds_is_flushed_first(
@@ -187,41 +315,7 @@ def test_sqlalchemy_s_autocommit_commits_at_once(
         assert count(connection) == 1
 
 
-def test_the_class_that_older_dialects_put_before_a_message_is_cut_off() -> None:
-    error = Exception("<class 'asyncpg.exceptions.RaiseError'>: priority: 5 is refused\nmore")
-    assert callers._message(error) == "priority: 5 is refused"
-
-
-# What is no caller
-
-
-def test_an_async_caller_of_enqueue_is_sent_to_aenqueue(dsn: str) -> None:
-    async def main() -> None:
-        async with await psycopg.AsyncConnection.connect(dsn) as host:
-            with pytest.raises(TypeError, match=r"AsyncConnection, which is asynchronous: .*aenqu"):
-                callers.send(host, DOCUMENT)
-        engine = create_async_engine("postgresql+psycopg://")
-        with pytest.raises(TypeError, match=r"asynchronous: use `await .*aenqueue"):
-            callers.send(engine.connect(), DOCUMENT)
-
-    asyncio.run(main())
-
-
-def test_a_sync_caller_of_aenqueue_is_sent_to_enqueue(dsn: str, engine: Engine) -> None:
-    async def main(host: Any) -> None:
-        with pytest.raises(TypeError, match="which is synchronous: use `enqueue"):
-            await callers.asend(host, DOCUMENT)
-
-    with psycopg.connect(dsn) as connection:
-        asyncio.run(main(connection))
-    with Session(engine) as session:
-        asyncio.run(main(session))
-
-
-def test_what_is_no_connection_is_refused_with_what_is(engine: Engine) -> None:
-    for stranger in (engine, None, object(), "postgresql://", Session):
-        with pytest.raises(TypeError, match=r"cannot enqueue through a .*; expected psycopg Conn"):
-            callers.send(stranger, DOCUMENT)
+# What is loaded
 
 
 def test_a_psycopg_caller_does_not_load_sqlalchemy(
