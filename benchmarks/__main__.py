@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 
 import pgqueue
-from benchmarks import drain, report, server
+from benchmarks import drain, limits, report, server
 from pgqueue.errors import PgQueueError
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from benchmarks.report import Round
 
+DRAIN: Final = "drain"
+"""What is measured when nobody says what."""
+ROUNDS: Final = 5
 TRIES: Final = 2
 """Rounds are repeated when void, up to so many times as many as were asked for."""
 
@@ -54,6 +57,17 @@ def run(arguments: argparse.Namespace) -> int:
         about = describe(databases, arguments)
         for name, value in about.items():
             print(f"{name}: {value}")
+        if arguments.what != DRAIN:
+            names = list(limits.LIMITS) if arguments.what == limits.ALL else [arguments.what]
+            found = limits.run(
+                names,
+                databases,
+                bin_dir=arguments.bin,
+                rounds=arguments.rounds,
+                quick=arguments.quick,
+            )
+            return limits.conclude(found, about, arguments.json)
+        arguments.rounds = arguments.rounds or ROUNDS
         void, valid = measure(databases, arguments)
     if arguments.json:
         rounds = [{"void": kind is void, **plain(each)} for kind in (void, valid) for each in kind]
@@ -122,7 +136,18 @@ def describe(databases: server.Databases, arguments: argparse.Namespace) -> dict
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    made.add_argument("--rounds", type=positive, default=5, help="valid rounds (default 5)")
+    made.add_argument(
+        "what",
+        nargs="?",
+        default=DRAIN,
+        choices=[DRAIN, *limits.LIMITS, limits.ALL],
+        metavar="WHAT",
+        help=f"{DRAIN} (default), one of {', '.join(limits.LIMITS)}, or {limits.ALL} of these",
+    )
+    made.add_argument(
+        "--rounds", type=positive, help=f"valid rounds ({DRAIN}: {ROUNDS}; the others have theirs)"
+    )
+    made.add_argument("--quick", action="store_true", help="a tenth of it, to see that it works")
     made.add_argument("--jobs", type=positive, default=100_000, help="jobs a drain (100000)")
     made.add_argument(
         "--only",

@@ -1,7 +1,10 @@
-"""The app whose worker is measured: tasks that do nothing."""
+"""The app whose worker is measured: tasks that do nothing, or next to nothing."""
 
 from __future__ import annotations
 
+import asyncio
+
+from benchmarks import stamps
 from pgqueue import PgQueue
 
 app = PgQueue()
@@ -17,3 +20,16 @@ async def async_nothing(number: int, text: str) -> None:
 def thread_nothing(number: int, text: str) -> None:
     """Do nothing, in a thread."""
     del number, text
+
+
+@app.task(name="async_stamp")
+async def async_stamp(number: int, text: str) -> None:
+    """Say when it started."""
+    del text
+    stamps.stamp(number)
+
+
+@app.task(name="async_sleep")
+async def async_sleep(seconds: float) -> None:
+    """Wait, as a handler does that calls a slow service."""
+    await asyncio.sleep(seconds)

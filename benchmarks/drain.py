@@ -80,16 +80,18 @@ def measure(contestant: Contestant, databases: Databases, jobs: int) -> Measurem
     with databases.filled(contestant.task, jobs) as name:
         commits = databases.commits(name)
         with running(contestant, databases.dsn(name)) as process:
-            figures = _watch(process, databases.dsn(name), jobs)
-        _until(lambda: databases.clients(name) == 0, "its connections are not closed")
+            figures = watch(process, databases.dsn(name), jobs)
+        until(lambda: databases.clients(name) == 0, "its connections are not closed")
         figures.commits = databases.commits(name) - commits
     return figures
 
 
 @contextlib.contextmanager
-def running(contestant: Contestant, dsn: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    contestant: Contestant, dsn: str, **variables: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """Start a contestant; stop it at the end. What it wrote is shown when something went wrong."""
-    environment = {**os.environ, "PGQUEUE_DATABASE_URL": dsn}
+    environment = {**os.environ, **variables, "PGQUEUE_DATABASE_URL": dsn}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             contestant.command, cwd=ROOT, env=environment, stdout=log, stderr=log
@@ -107,7 +109,7 @@ def running(contestant: Contestant, dsn: str) -> Iterator[subprocess.Popen[bytes
             process.wait()
 
 
-def _watch(process: subprocess.Popen[bytes], dsn: str, jobs: int) -> Measurement:
+def watch(process: subprocess.Popen[bytes], dsn: str, jobs: int) -> Measurement:
     """Follow a drain from its first claim to its end, by the database's clock."""
     with psycopg.connect(dsn) as connection:
         # One read-only transaction, one snapshot a statement: it holds no vacuum back.
@@ -124,7 +126,7 @@ def _watch(process: subprocess.Popen[bytes], dsn: str, jobs: int) -> Measurement
             return usage.cpu_seconds(process.pid), spent
 
         def wait_for(question: str, what: str) -> None:
-            _until(lambda: asked(question) > 0, what, process)
+            until(lambda: asked(question) > 0, what, process)
 
         written = asked("select pg_current_wal_insert_lsn() - '0/0'")
         [(first, last)] = connection.execute("select min(id), max(id) from pgqueue.jobs")
@@ -133,7 +135,7 @@ def _watch(process: subprocess.Popen[bytes], dsn: str, jobs: int) -> Measurement
         wait_for(began, "no job was claimed")
         before = cpu()
         wait_for(ended, "the last job is not finished")
-        _until(lambda: asked(UNFINISHED) == 0, "not all jobs are finished", process)
+        until(lambda: asked(UNFINISHED) == 0, "not all jobs are finished", process)
         after = cpu()
         written = asked("select pg_current_wal_insert_lsn() - '0/0'") - written
         [(right, seconds)] = connection.execute(WORKED)
@@ -145,9 +147,10 @@ def _watch(process: subprocess.Popen[bytes], dsn: str, jobs: int) -> Measurement
     return Measurement(jobs, seconds, python, spent, written, 0)
 
 
-def _until(
+def until(
     condition: Callable[[], bool], what: str, process: subprocess.Popen[bytes] | None = None
 ) -> None:
+    """Wait for a condition; BenchmarkError when it takes too long, or the process has ended."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         # What ended by itself may have finished its jobs just before: look once more.

@@ -18,7 +18,7 @@ from pgqueue.embedded import EmbeddedServer
 from pgqueue.migrate import upgrade
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 SETTINGS: Final = {
     "shared_buffers": "1GB",
@@ -40,12 +40,18 @@ JOBS: Final = """
 
 
 @contextlib.contextmanager
-def embedded(bin_dir: Path | None) -> Iterator[str]:
-    """The DSN of a server of this run alone, on a disk and with all that makes it durable."""
+def embedded(bin_dir: Path | None, settings: Mapping[str, str] | None = None) -> Iterator[str]:
+    """The DSN of a server of this run alone, on a disk and with all that makes it durable.
+
+    Args:
+        bin_dir: the folder of the server's programs; None takes the wheel's.
+        settings: to change.
+    """
+    settings = {**SETTINGS, **(settings or {})}
     disk = Path("/var/tmp")  # never kept in memory
     folder = Path(tempfile.mkdtemp(prefix="pgqueue-bench-", dir=disk if disk.exists() else None))
     try:
-        server = EmbeddedServer.start(folder, bin_dir=bin_dir, settings=SETTINGS, quiet=True)
+        server = EmbeddedServer.start(folder, bin_dir=bin_dir, settings=settings, quiet=True)
         with server:
             yield server.dsn()
     finally:

@@ -24,6 +24,17 @@ def cpu_seconds(root: int, *, without: int | None = None) -> float | None:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def children(root: int) -> list[int]:
+    """The processes that a process has started and that live."""
+    return [pid for pid, fields in _stats().items() if fields[_PPID] == root]
+
+
+def resident_bytes(pid: int) -> int:
+    """The memory of a process that is in RAM now."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def server_pid(backend: int) -> int | None:
     """The parent of a server process, when that runs on this machine."""
     stats = _stats()
