@@ -56,19 +56,20 @@ def _round(place: Bench) -> tuple[float, float, list[float]]:
         ) as process,
         Pump(dsn, PRODUCERS, _document) as pump,
     ):
-        drain.until(lambda: asleep(connection), "the worker does not go to sleep", process)
+
+        def worked_off() -> None:
+            jobs = pump.begun * TOGETHER
+            drain.until(lambda: started.count() >= jobs, "not all jobs started", process)
+            drain.until(lambda: asleep(connection), "the worker does not go to sleep", process)
+
+        worked_off()
         pump.run(0.5)  # both get to know each other
-        drain.until(lambda: asleep(connection), "the worker does not go to sleep", process)
-        before = started.count()
+        worked_off()
         flood = pump.run(seconds)
-        jobs = len(flood.committed) * TOGETHER
-        drain.until(lambda: started.count() == before + jobs, "not all jobs started", process)
+        worked_off()
         maximum = _rate(flood, started)
-        drain.until(lambda: asleep(connection), "the worker does not go to sleep", process)
-        before = started.count()
         half = pump.run(seconds, rate=maximum / 2 / TOGETHER)
-        jobs = len(half.committed) * TOGETHER
-        drain.until(lambda: started.count() == before + jobs, "not all jobs started", process)
+        worked_off()
         at = started.read()
     latencies = [
         (at[number] - committed) / 1e6

@@ -37,11 +37,14 @@ class Pump:
         dsn: the database.
         producers: how many connections.
         document: what the transaction with a number enqueues.
+
+    Attributes:
+        begun: transactions so far; the next has this number.
     """
 
     def __init__(self, dsn: str, producers: int, document: Callable[[int], bytes]) -> None:
         self._document = document
-        self._next = 0
+        self.begun = 0
         self._open = contextlib.ExitStack()
         self._selector = selectors.DefaultSelector()
         self._free: deque[PGconn] = deque()
@@ -84,10 +87,10 @@ class Pump:
 
     def _send(self) -> None:
         line = self._free.popleft()
-        self._busy[line] = self._next
-        line.send_query_prepared(NAME, [self._document(self._next)])
+        self._busy[line] = self.begun
+        line.send_query_prepared(NAME, [self._document(self.begun)])
         line.flush()
-        self._next += 1
+        self.begun += 1
 
     def _receive(self, line: PGconn, pumped: Pumped) -> None:
         line.consume_input()

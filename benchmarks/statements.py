@@ -23,11 +23,11 @@ _CONTROL: Final = ("begin", "commit", "rollback", "set", "deallocate", "discard"
 
 def calls(connection: psycopg.Connection[Any]) -> dict[str, int]:
     """Calls by name; a statement that is none of ours goes by its own text."""
-    names = {shape(store.statement(name).decode()): name for name in _names()}
+    known = {shape(store.statement(name).decode()): name for name in names()}
     found: Counter[str] = Counter()
     for query, count in connection.execute(CALLS):
         if query.split(maxsplit=1)[0].lower() not in _CONTROL:
-            found[names.get(shape(query)) or " ".join(query.split())[:60]] += count
+            found[known.get(shape(query)) or " ".join(query.split())[:60]] += count
     return dict(found)
 
 
@@ -37,6 +37,7 @@ def shape(query: str) -> str:
     return " ".join(_VALUE.sub("?", " ".join(lines)).lower().split())
 
 
-def _names() -> list[str]:
+def names() -> list[str]:
+    """The files in pgqueue/sql."""
     folder = resources.files("pgqueue").joinpath("sql")
     return [path.name.removesuffix(".sql") for path in folder.iterdir()]
