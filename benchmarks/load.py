@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TOGETHER: Final = 10
 """Jobs that one transaction enqueues."""
-PRODUCERS: Final = 4
+PRODUCERS: Final = 16
 
 
 def measure(place: Bench) -> list[Finding]:
