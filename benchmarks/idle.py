@@ -18,6 +18,7 @@ from benchmarks.finding import Finding
 from benchmarks.latency import asleep
 from pgqueue import store
 from pgqueue.config import Settings
+from pgqueue.wire import Wire
 from pgqueue.worker.lanes import Lanes
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ class Client:
         begun = time.monotonic()
         due = {name: begun for name, rate in self._plan.items() if rate}
         with psycopg.connect(self._dsn, autocommit=True) as connection:
+            wire = Wire(connection, drain.PATIENCE)
             while (now := time.monotonic()) < until:
                 name = min(due, key=due.__getitem__)
                 if due[name] > now:
@@ -152,27 +154,27 @@ class Client:
                     continue
                 due[name] += CLIENTS / self._plan[name]
                 self._turn += CLIENTS
-                CALLS[name](connection, self._ids[self._turn % len(self._ids)])
+                CALLS[name](wire, self._ids[self._turn % len(self._ids)])
                 self.made += 1
 
 
-def _run(statement: str, /, **values: Any) -> Callable[[psycopg.Connection[Any], int], object]:
+def _run(statement: str, /, **values: Any) -> Callable[[Wire, int], object]:
     """Replays a statement; a value that is a function is made from the worker's id."""
 
-    def call(connection: psycopg.Connection[Any], worker: int) -> object:
+    def call(wire: Wire, worker: int) -> object:
         made = {key: value(worker) if callable(value) else value for key, value in values.items()}
-        return store.run(connection, Settings(), statement, made)
+        return store.run(wire.connection, Settings(), statement, made)
 
     return call
 
 
-def _claim(connection: psycopg.Connection[Any], worker: int) -> object:
+def _claim(wire: Wire, worker: int) -> object:
     plan = Lanes(["default"]).plan(116)
-    sent = store.send(connection, Settings(), worker_id=worker, worker="", lanes=plan, room=100)
+    sent = store.send(wire, Settings(), worker_id=worker, worker="", lanes=plan, room=100)
     return sent.receive()
 
 
-CALLS: Final[dict[str, Callable[[psycopg.Connection[Any], int], object]]] = {
+CALLS: Final[dict[str, Callable[[Wire, int], object]]] = {
     "claim": _claim,
     "take_step": _run("take_step", name="probe", every=1.8),
     "lanes": _run("lanes", queues=["default"]),
