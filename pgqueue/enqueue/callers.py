@@ -85,29 +85,29 @@ async def asend(conn: Any, document: str) -> str:
 
 
 def _send_psycopg(conn: psycopg.Connection[Any], document: str) -> str:
-    _check_psycopg(conn)
+    check_psycopg(conn)
     # A plain cursor: the host's factories may build rows, or read placeholders, in any way.
-    with _explained():
+    with explained():
         cursor = psycopg.Cursor(conn, row_factory=tuple_row)
         return _only(cursor.execute(_PSYCOPG, (document,)).fetchone())
 
 
 async def _asend_psycopg(conn: psycopg.AsyncConnection[Any], document: str) -> str:
-    _check_psycopg(conn)
-    with _explained():
+    check_psycopg(conn)
+    with explained():
         cursor = psycopg.AsyncCursor(conn, row_factory=tuple_row)
         return _only(await (await cursor.execute(_PSYCOPG, (document,))).fetchone())
 
 
 def _send_connection(conn: Connection, document: str) -> str:
     _check_connection(conn)
-    with _explained():
+    with explained():
         return _only(conn.execute(_text(), {"jobs": document}).fetchone())
 
 
 async def _asend_connection(conn: AsyncConnection, document: str) -> str:
     _check_connection(conn)
-    with _explained():
+    with explained():
         return _only((await conn.execute(_text(), {"jobs": document})).fetchone())
 
 
@@ -163,7 +163,8 @@ def _only(row: Any) -> str:
     return str(row[0])
 
 
-def _check_psycopg(conn: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
+def check_psycopg(conn: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
+    """Raise TransactionUnusable where psycopg itself can tell that enqueue would fail."""
     if conn.closed:
         raise TransactionUnusable("the connection is closed: enqueue through an open one")
     if conn.info.transaction_status == TransactionStatus.INERROR:
@@ -212,7 +213,7 @@ _UNUSABLE: Final = ("PendingRollbackError", "ResourceClosedError")
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
     """What the caller can do something about becomes an error of ours; the rest passes."""
     try:
         yield
