@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 
 import pgqueue
-from benchmarks import drain, report, server
+from benchmarks import drain, enqueue, report, server
 from pgqueue.errors import PgQueueError
 
 if TYPE_CHECKING:
@@ -54,11 +54,32 @@ def run(arguments: argparse.Namespace) -> int:
         about = describe(databases, arguments)
         for name, value in about.items():
             print(f"{name}: {value}")
+        enqueued: list[enqueue.Round] = []
+        if arguments.part != "drain":
+            with databases.filled("none", 0) as name:
+                enqueued = enqueue.measure(databases.dsn(name), arguments.rounds)
+            print(f"\n{enqueue.table(enqueued)}\n")
+        if arguments.part == "enqueue":
+            save(arguments, about, [], [], enqueued)
+            return 0
         void, valid = measure(databases, arguments)
-    if arguments.json:
-        rounds = [{"void": kind is void, **plain(each)} for kind in (void, valid) for each in kind]
-        arguments.json.write_text(json.dumps({**about, "rounds": rounds}, indent=1) + "\n")
+    save(arguments, about, void, valid, enqueued)
     return conclude(valid, len(void), arguments)
+
+
+def save(
+    arguments: argparse.Namespace,
+    about: dict[str, str],
+    void: list[Round],
+    valid: list[Round],
+    enqueued: list[enqueue.Round],
+) -> None:
+    """Save the raw rounds where --json says."""
+    if not arguments.json:
+        return
+    rounds = [{"void": kind is void, **plain(each)} for kind in (void, valid) for each in kind]
+    document = {**about, "rounds": rounds, "enqueue": [plain(each) for each in enqueued]}
+    arguments.json.write_text(json.dumps(document, indent=1) + "\n")
 
 
 def measure(
@@ -105,7 +126,7 @@ def rotated(names: list[str], by: int) -> Iterator[str]:
     yield from names[:start]
 
 
-def plain(measured: Round) -> dict[str, Any]:
+def plain(measured: Round | enqueue.Round) -> dict[str, Any]:
     return {name: dataclasses.asdict(measurement) for name, measurement in measured.items()}
 
 
@@ -123,6 +144,9 @@ def describe(databases: server.Databases, arguments: argparse.Namespace) -> dict
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     made.add_argument("--rounds", type=positive, default=5, help="valid rounds (default 5)")
+    made.add_argument(
+        "--part", choices=("all", "drain", "enqueue"), default="all", help="what to measure"
+    )
     made.add_argument("--jobs", type=positive, default=100_000, help="jobs a drain (100000)")
     made.add_argument(
         "--only",
