@@ -47,8 +47,7 @@ BARE_MANY: Final = """
     insert into pgqueue.jobs (task, args)
     select task, args from jsonb_to_recordset(%s::jsonb) as job (task text, args jsonb)
     returning id"""
-BARE_JOBS: Final = [NewJob(task=TASK, args={"photo_id": number}) for number in range(MANY)]
-RICH: Final = """
+BARE_RICH: Final = """
     insert into pgqueue.jobs (task, args, queue, priority, run_at, max_attempts, timeout)
     select task, args, queue, priority, now() + delay * interval '1 s', max_attempts, timeout
     from jsonb_to_recordset(%s::jsonb) as job (task text, args jsonb, queue text,
