@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 
 import pgqueue
-from benchmarks import drain, limits, report, server
+from benchmarks import drain, enqueue, limits, report, server
 from pgqueue.errors import PgQueueError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 DRAIN: Final = "drain"
 """What is measured when nobody says what."""
+ENQUEUE: Final = "enqueue"
 ROUNDS: Final = 5
 TRIES: Final = 2
 """Rounds are repeated when void, up to so many times as many as were asked for."""
@@ -57,6 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
         about = describe(databases, arguments)
         for name, value in about.items():
             print(f"{name}: {value}")
+        if arguments.what == ENQUEUE:
+            return measure_enqueue(databases, about, arguments)
         if arguments.what != DRAIN:
             names = list(limits.LIMITS) if arguments.what == limits.ALL else [arguments.what]
             found = limits.run(
@@ -69,10 +72,26 @@ def run(arguments: argparse.Namespace) -> int:
             return limits.conclude(found, about, arguments.json)
         arguments.rounds = arguments.rounds or ROUNDS
         void, valid = measure(databases, arguments)
-    if arguments.json:
-        rounds = [{"void": kind is void, **plain(each)} for kind in (void, valid) for each in kind]
-        arguments.json.write_text(json.dumps({**about, "rounds": rounds}, indent=1) + "\n")
+    rounds = [{"void": kind is void, **plain(each)} for kind in (void, valid) for each in kind]
+    save(arguments, about, rounds)
     return conclude(valid, len(void), arguments)
+
+
+def measure_enqueue(
+    databases: server.Databases, about: dict[str, str], arguments: argparse.Namespace
+) -> int:
+    """Compare enqueueing with bare statements; the exit code."""
+    with databases.filled("none", 0) as name:
+        rounds = enqueue.measure(databases.dsn(name), arguments.rounds or ROUNDS)
+    print(f"\n{enqueue.table(rounds)}")
+    save(arguments, about, [plain(each) for each in rounds])
+    return 0
+
+
+def save(arguments: argparse.Namespace, about: dict[str, str], rounds: list[Any]) -> None:
+    """Save the raw rounds where --json says."""
+    if arguments.json:
+        arguments.json.write_text(json.dumps({**about, "rounds": rounds}, indent=1) + "\n")
 
 
 def measure(
@@ -119,7 +138,7 @@ def rotated(names: list[str], by: int) -> Iterator[str]:
     yield from names[:start]
 
 
-def plain(measured: Round) -> dict[str, Any]:
+def plain(measured: Round | enqueue.Round) -> dict[str, Any]:
     return {name: dataclasses.asdict(measurement) for name, measurement in measured.items()}
 
 
@@ -140,9 +159,10 @@ def parser() -> argparse.ArgumentParser:
         "what",
         nargs="?",
         default=DRAIN,
-        choices=[DRAIN, *limits.LIMITS, limits.ALL],
+        choices=[DRAIN, ENQUEUE, *limits.LIMITS, limits.ALL],
         metavar="WHAT",
-        help=f"{DRAIN} (default), one of {', '.join(limits.LIMITS)}, or {limits.ALL} of these",
+        help=f"{DRAIN} (default), {ENQUEUE}, one of {', '.join(limits.LIMITS)}, "
+        f"or {limits.ALL} of these",
     )
     made.add_argument(
         "--rounds", type=positive, help=f"valid rounds ({DRAIN}: {ROUNDS}; the others have theirs)"

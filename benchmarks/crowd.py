@@ -100,12 +100,14 @@ class Case:
 def _claim(wire: Wire, lanes: Lanes) -> float:
     """Claim ROOM jobs: the milliseconds."""
     began = time.perf_counter()
-    sent = store.send(wire, Settings(), worker_id=1, worker="", lanes=lanes.plan(ROOM), room=ROOM)
+    plan = lanes.plan(ROOM, time.monotonic())
+    sent = store.send(wire, Settings(), worker_id=1, worker="", lanes=plan, room=ROOM)
     claimed = sent.receive().claimed
     took = time.perf_counter() - began
     if len(claimed) != ROOM:
         raise drain.BenchmarkError(f"a claim of {ROOM} jobs got {len(claimed)}")
     lanes.claimed(claimed)
+    lanes.rest(plan, claimed, time.monotonic())
     return took * 1e3
 
 

@@ -169,7 +169,7 @@ def _run(statement: str, /, **values: Any) -> Callable[[Wire, int], object]:
 
 
 def _claim(wire: Wire, worker: int) -> object:
-    plan = Lanes(["default"]).plan(116)
+    plan = Lanes(["default"]).plan(116, 0.0)
     sent = store.send(wire, Settings(), worker_id=worker, worker="", lanes=plan, room=100)
     return sent.receive()
 

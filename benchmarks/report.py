@@ -59,7 +59,7 @@ def table(rounds: Sequence[Round], labels: Mapping[str, str], *, yardstick: str)
         lines.append([label, spread(ratios, "{:.2f}"), spread([r.rate for r in runs], "{:,.0f}")])
         lines[-1] += [_each(runs, _python), _each(runs, _server), _each(runs, _wal)]
         lines[-1].append(_each(runs, lambda run: run.commits / run.jobs, "{:.4f}"))
-    return _aligned(lines)
+    return aligned(lines)
 
 
 def spread(values: Sequence[float], form: str) -> str:
@@ -87,7 +87,8 @@ def _each(
     return (form or "{:.0f}").format(statistics.median(values)) if values else "-"
 
 
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells as a table: the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(_line(line, widths) for line in lines)
 

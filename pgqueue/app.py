@@ -17,6 +17,7 @@ from typing import (
 )
 
 from pgqueue import handler
+from pgqueue.bulk import Bulk
 from pgqueue.client import OwnConnections, Producer
 from pgqueue.config import Settings, resolve_dsn
 from pgqueue.errors import ConfigError, UnknownTask
@@ -25,14 +26,13 @@ from pgqueue.options import chosen
 from pgqueue.tasks import BoundTask, ContextTask, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
     from typing import Self, Unpack
 
     from pgqueue.client import JobHandle
     from pgqueue.context import JobContext
     from pgqueue.inspection import Inspector
-    from pgqueue.job import NewJob
     from pgqueue.options import JobOptions, TaskOptions
     from pgqueue.views import JobView
 
@@ -40,11 +40,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Enqueuer:
+class Enqueuer(Bulk):
     """What an app, and an app bound to a connection, have in common: they enqueue."""
 
     def __init__(self, app: PgQueue, producer: Producer, options: Mapping[str, Any]) -> None:
-        self._app, self._producer, self._options = app, producer, options
+        super().__init__(producer, options)
+        self._app = app
 
     @overload
     def enqueue(self, task: Task[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle: ...
@@ -89,29 +90,8 @@ class Enqueuer:
         """As `enqueue`, on an async connection; without a connection, in a thread."""
         return await self._bound(task).aenqueue(*args, **kwargs)
 
-    def enqueue_many(self, jobs: Iterable[NewJob]) -> list[JobHandle]:
-        """Enqueue any number of jobs in one transaction; `task.job(...)` makes them.
-
-        The handles are in the order of the jobs. The iterable is read in chunks of at most 10,000
-        jobs or 16 MiB, each one statement, so a generator of a million jobs stays small.
-        """
-        self._refuse_options()
-        return self._producer.many(jobs)
-
-    async def aenqueue_many(self, jobs: Iterable[NewJob]) -> list[JobHandle]:
-        """As `enqueue_many`, on an async connection; without a connection, in a thread."""
-        self._refuse_options()
-        return await self._producer.amany(jobs)
-
     def _bound(self, task: Callable[..., Any]) -> BoundTask[..., Any]:
         return BoundTask(self._app.find(task), self._producer, self._options)
-
-    def _refuse_options(self) -> None:
-        if self._options:
-            raise TypeError(
-                f"enqueue_many takes complete jobs, so using({', '.join(self._options)}) would be "
-                "lost: set options where the job is made, task.using(...).job(...)"
-            )
 
 
 class TaskDecorator(Protocol):

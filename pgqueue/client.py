@@ -13,7 +13,7 @@ from psycopg_pool import PoolTimeout
 
 from pgqueue import connections
 from pgqueue.config import mask_dsn
-from pgqueue.enqueue import callers, contract
+from pgqueue.enqueue import callers, contract, copy
 from pgqueue.errors import ConnectionFailed, TransactionUnusable
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ _NO_CONNECTION: Final = (
     "a transaction is required, and without a connection the job commits on its own: "
     "using(connection), or say using(require_transaction=False) where that is meant"
 )
+PATIENCE: Final = 600.0
+"""Seconds for which a transaction of our own waits for the next of many jobs to be made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,11 @@ class OwnConnections:
         self._pools: dict[int, ConnectionPool[connections.Connection]] = {}
 
     @contextmanager
-    def transaction(self) -> Iterator[connections.Connection]:
+    def transaction(self, *, idle: float | None = None) -> Iterator[connections.Connection]:
         """A transaction of pgqueue's own, with time limits; committed at the end of the block.
+
+        Args:
+            idle: as of `connections.limited`.
 
         Raises:
             ConnectionFailed: the database does not answer, or was lost on the way: then it is
@@ -69,7 +74,7 @@ class OwnConnections:
         pool = self._pool()
         connection = self._take(pool)
         try:
-            with connections.limited(connection, self._settings):
+            with connections.limited(connection, self._settings, idle=idle):
                 yield connection
         except psycopg.OperationalError as error:
             if not connection.closed:
@@ -144,32 +149,68 @@ class Producer:
         document = contract.encode(job, limit=self.limit)
         return _handle(contract.decode(await self._asend(document)))
 
-    def many(self, jobs: Iterable[NewJob]) -> list[JobHandle]:
-        """Enqueue jobs, in order and in one transaction, a statement for each chunk."""
-        answers = self.send(doc for doc, _ in contract.encode_many(jobs, limit=self.limit))
-        return [_handle(done) for answer in answers for done in contract.decode_many(answer)]
+    def many(self, jobs: Iterable[NewJob], take: Callable[[list[JobHandle]], object]) -> None:
+        """Enqueue jobs, in order and in one transaction; `take` gets the handles of each chunk."""
+        documents = (document for document, _ in contract.encode_many(jobs, limit=self.limit))
+        for answer in self._answers(documents):
+            take(_handles(answer))
 
-    async def amany(self, jobs: Iterable[NewJob]) -> list[JobHandle]:
+    async def amany(
+        self, jobs: Iterable[NewJob], take: Callable[[list[JobHandle]], object]
+    ) -> None:
         """As `many`, on an async connection; without one, in a thread."""
         if self.connection is None:
-            return await asyncio.to_thread(self.many, jobs)
-        handles: list[JobHandle] = []
+            return await asyncio.to_thread(self.many, jobs, take)
         for document, _ in contract.encode_many(jobs, limit=self.limit):
-            handles.extend(map(_handle, contract.decode_many(await self._asend(document))))
-        return handles
+            take(_handles(await self._asend(document)))
+        return None
+
+    def copy(self, jobs: Iterable[NewJob], on_progress: Callable[[int], object] | None) -> int:
+        """Copy jobs without keys, in order and in one transaction; how many."""
+        if self.connection is not None:
+            return copy.copy(
+                self.connection,
+                jobs,
+                limit=self.limit,
+                on_progress=on_progress,
+                require_transaction=self.require_transaction,
+            )
+        self._check_own()
+        with self.own.transaction(idle=PATIENCE) as connection:
+            return copy.copy(connection, jobs, limit=self.limit, on_progress=on_progress)
+
+    async def acopy(
+        self, jobs: Iterable[NewJob], on_progress: Callable[[int], object] | None
+    ) -> int:
+        """As `copy`, on an async connection; without one, in a thread."""
+        if self.connection is None:
+            return await asyncio.to_thread(self.copy, jobs, on_progress)
+        return await copy.acopy(
+            self.connection,
+            jobs,
+            limit=self.limit,
+            on_progress=on_progress,
+            require_transaction=self.require_transaction,
+        )
 
     def send(self, documents: Iterable[str]) -> list[str]:
         """Send documents as they are, in one transaction; the answers, in order."""
+        return list(self._answers(documents))
+
+    def _answers(self, documents: Iterable[str]) -> Iterator[str]:
         if self.connection is not None:
             required = self.require_transaction
-            return [
-                callers.send(self.connection, document, require_transaction=required)
-                for document in documents
-            ]
+            for document in documents:
+                yield callers.send(self.connection, document, require_transaction=required)
+            return
+        self._check_own()
+        with self.own.transaction(idle=PATIENCE) as connection:
+            for document in documents:
+                yield callers.send(connection, document)
+
+    def _check_own(self) -> None:
         if self.require_transaction:
             raise TransactionUnusable(_NO_CONNECTION)
-        with self.own.transaction() as connection:
-            return [callers.send(connection, document) for document in documents]
 
     async def _asend(self, document: str) -> str:
         required = self.require_transaction
@@ -178,3 +219,7 @@ class Producer:
 
 def _handle(enqueued: Enqueued) -> JobHandle:
     return JobHandle(enqueued.id, enqueued.created)
+
+
+def _handles(answer: str) -> list[JobHandle]:
+    return list(map(_handle, contract.decode_many(answer)))

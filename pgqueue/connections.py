@@ -118,10 +118,21 @@ def _configure(connection: Connection) -> None:
 
 
 @contextmanager
-def limited(connection: Connection, settings: Settings) -> Iterator[Connection]:
-    """A transaction on one of our own connections, in which every statement has a time limit."""
+def limited(
+    connection: Connection, settings: Settings, *, idle: float | None = None
+) -> Iterator[Connection]:
+    """A transaction on one of our own connections, in which every statement has a time limit.
+
+    Args:
+        connection: in autocommit mode.
+        settings: give the limits.
+        idle: seconds that may pass between two statements; None allows what a statement may take.
+    """
     with connection.transaction():
-        connection.execute(LIMITS, limits(settings))
+        statement, lock, between = limits(settings)
+        if idle is not None:
+            between = f"{int(idle * 1000)}"
+        connection.execute(LIMITS, (statement, lock, between))
         yield connection
 
 

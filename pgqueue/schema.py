@@ -202,7 +202,7 @@ steps = Table(
     PrimaryKeyConstraint("name", name="steps_pkey"),
 )
 
-FUNCTIONS: Final = ("check_job", "enqueue")
+FUNCTIONS: Final = ("check_job", "enqueue", "views")
 """Files of pgqueue/functions, in order of creation; each revokes EXECUTE from PUBLIC."""
 
 STORAGE: Final = {
@@ -218,7 +218,7 @@ STORAGE: Final = {
 
 
 def function_sql(name: str) -> str:
-    """The definition of one of the schema's SQL functions."""
+    """The definition of some of the schema's SQL functions, or of its views."""
     return resources.files("pgqueue").joinpath("functions", f"{name}.sql").read_text("utf-8")
 
 

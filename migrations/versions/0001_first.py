@@ -23,6 +23,7 @@ def upgrade() -> None:
     run("first")
     run("check_job")
     run("enqueue")
+    run("views")
 
 
 def downgrade() -> None:

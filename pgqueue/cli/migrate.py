@@ -84,6 +84,21 @@ def status(context: typer.Context, dsn: Dsn = None, as_json: Json = False) -> No
         say(f"pending: {revision} {title}")
 
 
+Role = Annotated[list[str] | None, typer.Option(metavar="ROLE", help="May be given again.")]
+
+
+@group.command()
+def grants(reader: Role = None, producer: Role = None, worker: Role = None) -> None:
+    """Print the GRANTs of roles that exist, for a DBA to run; touches no database."""
+    from pgqueue import grants as rights
+
+    kinds = ((rights.reader, reader), (rights.producer, producer), (rights.worker, worker))
+    lines = [line for of, roles in kinds for role in roles or () for line in of(role)]
+    if not lines:
+        raise ConfigError("name a role: --reader, --producer or --worker")
+    typer.echo("\n".join(dict.fromkeys(lines)))
+
+
 @group.command()
 def down(
     context: typer.Context,

@@ -39,6 +39,10 @@ QUERIES: Mapping[str, str] = {
         select concat_ws(' ', pg_get_indexdef(indexrelid), 'valid', indisvalid)
         from pg_index join ours on ours.oid = indrelid
     """,
+    "views": """
+        select concat_ws(' ', relname, reloptions, pg_get_viewdef(ours.oid))
+        from ours where relkind in ('v', 'm')
+    """,
     "sequences": """
         select concat_ws(' ', relname, format_type(seqtypid, null), seqstart, seqincrement, seqmin,
             seqmax, seqcache, seqcycle)

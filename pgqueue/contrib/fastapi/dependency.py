@@ -71,11 +71,23 @@ class _WatchedProducer(Producer):
     async def aone(self, job: NewJob) -> JobHandle:
         return self._noted(await Producer.aone(self, job))
 
-    def many(self, jobs: Iterable[NewJob]) -> list[JobHandle]:
-        return self._noted(Producer.many(self, jobs))
+    def many(self, jobs: Iterable[NewJob], take: Callable[[list[JobHandle]], object]) -> None:
+        Producer.many(self, jobs, take)
+        self._noted(None)
 
-    async def amany(self, jobs: Iterable[NewJob]) -> list[JobHandle]:
-        return self._noted(await Producer.amany(self, jobs))
+    async def amany(
+        self, jobs: Iterable[NewJob], take: Callable[[list[JobHandle]], object]
+    ) -> None:
+        await Producer.amany(self, jobs, take)
+        self._noted(None)
+
+    def copy(self, jobs: Iterable[NewJob], on_progress: Callable[[int], object] | None) -> int:
+        return self._noted(Producer.copy(self, jobs, on_progress))
+
+    async def acopy(
+        self, jobs: Iterable[NewJob], on_progress: Callable[[int], object] | None
+    ) -> int:
+        return self._noted(await Producer.acopy(self, jobs, on_progress))
 
     def _noted(self, answer: A) -> A:
         if self.watch is not None:

@@ -26,7 +26,7 @@ def send(conn: psycopg.Connection[Any], document: str, required: bool) -> str:
     if required and conn.pgconn.transaction_status == TransactionStatus.ACTIVE:
         with conn.pipeline():  # one is open: the end of a nested one syncs, then it is known
             pass
-    _check(conn, required)
+    check(conn, required)
     with explained:
         cursor = psycopg.Cursor(conn, row_factory=tuple_row)
         return only(cursor.execute(_SQL, (document,)).fetchone())
@@ -37,13 +37,14 @@ async def asend(conn: psycopg.AsyncConnection[Any], document: str, required: boo
     if required and conn.pgconn.transaction_status == TransactionStatus.ACTIVE:
         async with conn.pipeline():
             pass
-    _check(conn, required)
+    check(conn, required)
     with explained:
         cursor = psycopg.AsyncCursor(conn, row_factory=tuple_row)
         return only(await (await cursor.execute(_SQL, (document,))).fetchone())
 
 
-def _check(conn: psycopg.Connection[Any] | psycopg.AsyncConnection[Any], required: bool) -> None:
+def check(conn: psycopg.Connection[Any] | psycopg.AsyncConnection[Any], required: bool) -> None:
+    """Raise TransactionUnusable where psycopg itself can tell that enqueue would fail."""
     status = conn.pgconn.transaction_status
     if status == TransactionStatus.UNKNOWN:
         raise TransactionUnusable(CLOSED)
