@@ -1,0 +1,148 @@
+"""How a worker runs a task of Django's framework: its call, its signals, its connections."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Any, cast
+
+from asgiref.sync import sync_to_async
+from django.utils import timezone
+
+from pgqueue import outcome
+from pgqueue.contrib.django import results
+from pgqueue.contrib.django.connections import around_async_job, around_job
+from pgqueue.contrib.django.framework import (
+    TaskContext,
+    TaskResultStatus,
+    normalize_json,
+    task_finished,
+    task_started,
+)
+from pgqueue.retry import DEFAULT_RETRY
+from pgqueue.tasks import ContextTask, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pgqueue.context import JobContext
+    from pgqueue.contrib.django.application import DjangoApp
+
+
+def prepare(app: DjangoApp, definition: Any) -> Task[..., Any]:
+    """A framework task as a worker knows it: its job's arguments are `args` and `kwargs`."""
+    defaults = definition.get_backend().options
+    make = _async_handler if iscoroutinefunction(definition.func) else _handler
+    return ContextTask(
+        app,
+        make(definition),
+        name=definition.module_path,
+        retry=getattr(definition, "retry", None) or defaults.get("retry") or DEFAULT_RETRY,
+        dead_on=getattr(definition, "dead_on", None) or defaults.get("dead_on") or (),
+    )
+
+
+def _handler(task: Any) -> Callable[..., Any]:
+    def run(context: JobContext, args: Any = (), kwargs: Any = None) -> Any:
+        with around_job():
+            call = Call(task, context, args, kwargs or {})
+            call.started()
+            with call.ending():
+                call.returned(task.func(*call.arguments, **call.result.kwargs))
+        return call.value
+
+    return run
+
+
+def _async_handler(task: Any) -> Callable[..., Any]:
+    async def run(context: JobContext, args: Any = (), kwargs: Any = None) -> Any:
+        async with around_async_job():
+            call = await sync_to_async(Call)(task, context, args, kwargs or {})
+            await sync_to_async(call.started)()
+            try:
+                call.returned(await task.func(*call.arguments, **call.result.kwargs))
+            except asyncio.CancelledError:
+                raise  # cut from outside: only the worker knows why, and what becomes of the job
+            except BaseException as error:
+                await sync_to_async(call.failed)(error)
+                raise
+            await sync_to_async(call.succeeded)()
+        return call.value
+
+    return run
+
+
+class Call:
+    """One attempt at a framework task, and the result that its signals and its context show.
+
+    The result is read from the database only for a job with a past; a first attempt has none.
+    """
+
+    def __init__(self, task: Any, context: JobContext, args: Any, kwargs: Any) -> None:
+        self._task, self._context = task, context
+        self._backend = task.get_backend()
+        self.value: Any = None
+        enqueued_at = results.time_in(context.meta) if context.lease == 1 else None
+        if enqueued_at is None:
+            self.result = results.read(self._backend, str(context.id))
+        else:
+            self.result = results.first_attempt(
+                task, args, kwargs, context=context, enqueued_at=enqueued_at
+            )
+
+    @property
+    def arguments(self) -> list[Any]:
+        """What the function is called with."""
+        own = [TaskContext(task_result=self.result)] if self._task.takes_context else []
+        return [*own, *self.result.args]
+
+    def started(self) -> None:
+        """Say that the attempt starts."""
+        self._send(task_started)
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Say how the attempt ends; inside of `except`, so that logs have the traceback."""
+        try:
+            yield
+        except BaseException as error:
+            self.failed(error)
+            raise
+        self.succeeded()
+
+    def returned(self, value: Any) -> None:
+        """Take what the function returned; a type that JSON does not have is its error."""
+        self.value = normalize_json(value)
+
+    def succeeded(self) -> None:
+        """Say that it succeeded."""
+        self._set(status=TaskResultStatus.SUCCESSFUL, _return_value=self.value)
+        self._finished()
+
+    def failed(self, error: BaseException) -> None:
+        """Say that it failed, unless it will be tried again."""
+        known = self._known()
+        ended = outcome.decide(error, cast("Any", self._context), known.retry, known.dead_on)
+        if ended.state == "ready":
+            return
+        if ended.error_type:
+            self.result.errors.append(results.error_of(ended))
+        self._set(status=TaskResultStatus.FAILED)
+        self._finished()
+
+    def _known(self) -> Task[..., Any]:
+        known: Task[..., Any] = self._backend.app.tasks[self._task.module_path]
+        return known
+
+    def _finished(self) -> None:
+        self._set(finished_at=timezone.now())
+        self._send(task_finished)
+
+    def _set(self, **fields: Any) -> None:
+        for name, value in fields.items():
+            object.__setattr__(self.result, name, value)
+
+    def _send(self, signal: Any) -> None:
+        # Robust: who only listens must not decide how a job ends; Django logs the error.
+        signal.send_robust(type(self._backend), task_result=self.result)
