@@ -132,7 +132,6 @@ def read(backend: Any, result_id: str) -> Any:
     """
     job_id = _job_id(result_id)
     database = backend.database
-    attempts = list(Attempt.objects.using(database).filter(job_id=job_id).order_by("lease"))
     worker = Worker.objects.using(database).filter(pk=OuterRef("worker_id")).values("name")
     jobs = Job.objects.using(database).annotate(worker=Subquery(worker))
     job = jobs.filter(pk=job_id).first()
@@ -143,6 +142,9 @@ def read(backend: Any, result_id: str) -> Any:
         raise TaskResultDoesNotExist(
             f"job {job_id} is of {job.task!r}, which is no task of Django's framework here"
         )
+    # An attempt is recorded by the statement that ends its lease: these are what this row knew.
+    ended = Attempt.objects.using(database).filter(job_id=job_id, lease__lt=job.lease)
+    attempts = list(ended.order_by("lease"))
     return of_job(job, attempts, _as_enqueued(definition, job, backend.alias), backend.alias)
 
 
@@ -191,9 +193,10 @@ def of_job(job: Job, attempts: Sequence[Attempt], task: Any, backend: str) -> An
 def _worker_ids(job: Job, attempts: Sequence[Attempt]) -> list[str]:
     """A worker for each attempt that counts, so that `attempts` is the job's own number."""
     spent = [each for each in attempts if each.outcome in {"retried", "dead", "cancelled"}]
-    names = [each.worker or str(each.worker_id) for each in spent][: job.attempt]
-    missing = job.attempt - len(names)
-    return names + [job.worker or str(job.worker_id)] * missing
+    current = [job.worker or str(job.worker_id)] if job.state in {"running", "succeeded"} else []
+    past = max(job.attempt - len(current), 0)  # the newest: a requeue counts from zero again
+    names = [each.worker or str(each.worker_id) for each in spent[max(len(spent) - past, 0) :]]
+    return names + current
 
 
 def error_of(attempt: Any) -> Any:
