@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from inspect import Signature, signature
+from inspect import Signature, iscoroutinefunction, signature
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
@@ -76,6 +76,11 @@ class PgQueueBackend(BaseTaskBackend):
             InvalidTask: the message says what is wrong with it.
         """
         super().validate_task(task)
+        if getattr(task, "transactional", False) and iscoroutinefunction(task.func):
+            raise InvalidTask(
+                f"{task.module_path}: Django has no transactions for async def, so an async task "
+                "cannot be transactional: make it a plain def"
+            )
         try:
             contract.encode(self.job(task, {}), limit=self.app.settings.max_payload)
         except InvalidJob as error:

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
 
 import django
-from django.utils.module_loading import autodiscover_modules
 
 from pgqueue.config import DSN_VARIABLES
 from pgqueue.contrib.django.configuration import (
     DATABASE_VARIABLE,
     PATH_VARIABLE,
-    configuration,
 )
 
 
@@ -38,10 +35,8 @@ _forget_dsn()
 django.setup()
 
 # After the set-up: it needs the project's settings.
+from pgqueue.contrib.django import definitions  # noqa: E402
 from pgqueue.contrib.django.application import app_for  # noqa: E402
 
-autodiscover_modules("tasks")
-for _name in configuration().imports:
-    import_module(_name)
-
+definitions.import_all()
 app = app_for(os.environ.get(DATABASE_VARIABLE))

@@ -13,10 +13,20 @@ from importlib import import_module
 from typing import Any, Final
 
 from django.apps import apps
+from django.utils.module_loading import autodiscover_modules
+
+from pgqueue.contrib.django.configuration import configuration
 
 logger: Final = logging.getLogger("pgqueue")
 
 _noted: Final[dict[str, Any]] = {}
+
+
+def import_all() -> None:
+    """Import the modules with tasks: each app's `tasks`, and those that PGQUEUE names."""
+    autodiscover_modules("tasks")
+    for name in configuration().imports:
+        import_module(name)
 
 
 def note(task: Any) -> None:

@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from pgqueue import outcome
-from pgqueue.contrib.django import results
+from pgqueue.contrib.django import results, transactional
 from pgqueue.contrib.django.connections import around_async_job, around_job
 from pgqueue.contrib.django.framework import (
     TaskContext,
@@ -20,6 +20,7 @@ from pgqueue.contrib.django.framework import (
     task_finished,
     task_started,
 )
+from pgqueue.outcome import Doubtful, Settled
 from pgqueue.retry import DEFAULT_RETRY
 from pgqueue.tasks import ContextTask, Task
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from pgqueue.context import JobContext
     from pgqueue.contrib.django.application import DjangoApp
+    from pgqueue.outcome import Unsuccessful
 
 
 def prepare(app: DjangoApp, definition: Any) -> Task[..., Any]:
@@ -44,15 +46,31 @@ def prepare(app: DjangoApp, definition: Any) -> Task[..., Any]:
 
 
 def _handler(task: Any) -> Callable[..., Any]:
+    finish = _finish_in_transaction if getattr(task, "transactional", False) else _run
+
     def run(context: JobContext, args: Any = (), kwargs: Any = None) -> Any:
         with around_job():
             call = Call(task, context, args, kwargs or {})
             call.started()
-            with call.ending():
-                call.returned(task.func(*call.arguments, **call.result.kwargs))
-        return call.value
+            return finish(call)
 
     return run
+
+
+def _run(call: Call) -> Any:
+    with call.ending():
+        call.run()
+    return call.value
+
+
+def _finish_in_transaction(call: Call) -> Settled | Doubtful:
+    app = call.backend.app
+    with call.ending():
+        done = transactional.run(
+            app.alias, call.context, app.settings, call.run, otherwise=call.outcome_of
+        )
+        call.doubtful = isinstance(done, Doubtful)
+    return done
 
 
 def _async_handler(task: Any) -> Callable[..., Any]:
@@ -80,12 +98,13 @@ class Call:
     """
 
     def __init__(self, task: Any, context: JobContext, args: Any, kwargs: Any) -> None:
-        self._task, self._context = task, context
-        self._backend = task.get_backend()
+        self._task, self.context = task, context
+        self.backend = task.get_backend()
         self.value: Any = None
+        self.doubtful = False
         enqueued_at = results.time_in(context.meta) if context.lease == 1 else None
         if enqueued_at is None:
-            self.result = results.read(self._backend, str(context.id))
+            self.result = results.read(self.backend, str(context.id))
         else:
             self.result = results.first_attempt(
                 task, args, kwargs, context=context, enqueued_at=enqueued_at
@@ -109,7 +128,13 @@ class Call:
         except BaseException as error:
             self.failed(error)
             raise
-        self.succeeded()
+        if not self.doubtful:
+            self.succeeded()
+
+    def run(self) -> Any:
+        """Call a plain function; what it returned."""
+        self.returned(self._task.func(*self.arguments, **self.result.kwargs))
+        return self.value
 
     def returned(self, value: Any) -> None:
         """Take what the function returned; a type that JSON does not have is its error."""
@@ -122,8 +147,7 @@ class Call:
 
     def failed(self, error: BaseException) -> None:
         """Say that it failed, unless it will be tried again."""
-        known = self._known()
-        ended = outcome.decide(error, cast("Any", self._context), known.retry, known.dead_on)
+        ended = self.outcome_of(error)
         if ended.state == "ready":
             return
         if ended.error_type:
@@ -131,9 +155,10 @@ class Call:
         self._set(status=TaskResultStatus.FAILED)
         self._finished()
 
-    def _known(self) -> Task[..., Any]:
-        known: Task[..., Any] = self._backend.app.tasks[self._task.module_path]
-        return known
+    def outcome_of(self, error: BaseException) -> Unsuccessful:
+        """What the worker will make of an error."""
+        known: Task[..., Any] = self.backend.app.tasks[self._task.module_path]
+        return outcome.decide(error, cast("Any", self.context), known.retry, known.dead_on)
 
     def _finished(self) -> None:
         self._set(finished_at=timezone.now())
@@ -145,4 +170,4 @@ class Call:
 
     def _send(self, signal: Any) -> None:
         # Robust: who only listens must not decide how a job ends; Django logs the error.
-        signal.send_robust(type(self._backend), task_result=self.result)
+        signal.send_robust(type(self.backend), task_result=self.result)

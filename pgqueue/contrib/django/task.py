@@ -24,7 +24,7 @@ JOB_OPTIONS: Final = (
     "timeout",
     "unique_for",
 )
-"""Fields that go into the job; `retry` and `dead_on` stay with the definition."""
+"""Fields that go into the job; `retry`, `dead_on`, `transactional` stay with the definition."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,8 @@ class PgQueueTask(Task):
         meta: a JSON object kept with the job.
         retry: how long to wait after a failure; part of the definition, not of one call.
         dead_on: exceptions that are never retried; as `retry`.
+        transactional: the task's ORM writes in the jobs' database, and its success, are one
+            commit; as `retry`.
     """
 
     max_attempts: int | None = None
@@ -52,6 +54,7 @@ class PgQueueTask(Task):
     meta: Mapping[str, Any] | None = None
     retry: RetryRule | None = None
     dead_on: tuple[type[BaseException], ...] | None = None
+    transactional: bool = False
 
     def using(self, **options: Any) -> Any:
         """A copy with other options: `priority`, `queue_name`, `run_after`, `backend`, the job's.

@@ -99,6 +99,11 @@ def test_only_functions_of_a_module_are_tasks(tasks: ModuleType) -> None:
         tasks.task(inner)
 
 
+def test_an_async_task_cannot_be_transactional(tasks: ModuleType) -> None:
+    with pytest.raises(framework.InvalidTask, match="plain def"):
+        job_options(transactional=True)(tasks.add_async)
+
+
 def test_a_context_must_be_the_first_argument(tasks: ModuleType) -> None:
     with pytest.raises(framework.InvalidTask, match="context"):
         tasks.task(takes_context=True)(tasks.add.func)

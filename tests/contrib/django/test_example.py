@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from http.cookiejar import CookieJar
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 SHOP = Path(__file__).parents[3] / "examples" / "django"
 
 
-def manage(dsn: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+def manage(dsn: str, *arguments: str, folder: Path = SHOP, **options: Any) -> subprocess.Popen[str]:
     environment = {**os.environ, "DATABASE_URL": dsn, "PYTHONUNBUFFERED": "1"}
     environment.pop("DJANGO_SETTINGS_MODULE", None)
     return subprocess.Popen(
-        [sys.executable, str(SHOP / "manage.py"), *arguments],
+        [sys.executable, str(folder / "manage.py"), *arguments],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -58,6 +59,30 @@ def shop(empty_dsn: str, tmp_path: Path) -> Iterator[str]:
     yield said
     server.kill()
     server.communicate()
+
+
+def test_a_worker_with_reload_starts_anew_when_a_file_changes(
+    empty_dsn: str, tmp_path: Path
+) -> None:
+    copy = tmp_path / "shop"
+    shutil.copytree(SHOP, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    migrated = manage(empty_dsn, "migrate", "pgqueue", "--verbosity", "0", folder=copy)
+    assert migrated.wait(60) == 0
+    migrated.communicate()
+    worker = manage(empty_dsn, "pgqueue", "worker", "--reload", folder=copy)
+    try:
+        with psycopg.connect(empty_dsn, autocommit=True) as connection:
+
+            def workers() -> list[int]:
+                rows = connection.execute("select id from pgqueue.workers").fetchall()
+                return [row[0] for row in rows]
+
+            [first] = wait_until(workers, 20, "the worker is registered")
+            os.utime(copy / "orders" / "tasks.py", (1, 1))
+            wait_until(lambda: workers() not in ([], [first]), 20, "a new one is registered")
+    finally:
+        code = stop(worker)
+    assert code == 0
 
 
 def open_page(client: OpenerDirector, address: str, **form: str) -> str:

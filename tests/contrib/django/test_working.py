@@ -171,6 +171,34 @@ def test_a_listener_that_raises_does_not_decide_how_a_job_ends(
     assert "a listener's own error" in caplog.text
 
 
+def test_a_transactional_task_commits_its_orm_writes_with_its_success(
+    sql: Sql, tasks: ModuleType, finished: Any, signals: Signals
+) -> None:
+    result = finished(tasks.write.enqueue("tea"))
+    assert (result.status, result.return_value, result.attempts) == ("SUCCESSFUL", "tea", 1)
+    written = sql.execute("select name, xmin::text from store_item").fetchall()
+    assert written == sql.execute("select 'tea', xmin::text from pgqueue.jobs").fetchall()
+    assert seen(signals)[1:] == [("started", "RUNNING"), ("finished", "SUCCESSFUL")]
+
+
+def test_a_transactional_task_that_fails_has_written_nothing(
+    sql: Sql, tasks: ModuleType, finished: Any
+) -> None:
+    result = finished(tasks.write_and_fail.enqueue("tea"))
+    assert [error.exception_class for error in result.errors] == [ValueError]
+    assert sql.execute("select count(*) from store_item").fetchone() == (0,)
+
+
+def test_a_transactional_task_that_lost_its_lease_has_written_nothing(
+    sql: Sql, tasks: ModuleType, finished: Any
+) -> None:
+    result = finished(tasks.write_and_lose.enqueue("tea"))
+    assert result.status == "FAILED"
+    after = finished(tasks.add.enqueue(1), working=True)
+    assert after.status == "SUCCESSFUL"
+    assert sql.execute("select count(*) from store_item").fetchone() == (0,)
+
+
 def test_a_database_of_its_own_has_workers_of_its_own(tasks: ModuleType, finished: Any) -> None:
     assert finished(tasks.elsewhere.enqueue(), alias="other").return_value == "there"
 

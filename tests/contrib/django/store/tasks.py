@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 from django.db import connection
 
 from pgqueue import Dead
@@ -99,6 +100,30 @@ def backend_pid() -> int:
     with connection.cursor() as cursor:
         cursor.execute("select pg_backend_pid()")
         return int(cursor.fetchone()[0])
+
+
+@job_options(transactional=True)
+@task
+def write(name: str) -> str:
+    return str(Item.objects.create(name=name).name)
+
+
+@job_options(transactional=True)
+@task
+def write_and_fail(name: str) -> None:
+    Item.objects.create(name=name)
+    raise ValueError(name)
+
+
+@job_options(transactional=True)
+@task(takes_context=True)
+def write_and_lose(context: Any, name: str) -> None:
+    Item.objects.create(name=name)
+    with psycopg.connect(app.dsn) as other:  # an operator, or a rescue, ends the lease
+        other.execute(
+            "update pgqueue.jobs set state = 'cancelled', lease = lease + 1 where id = %s",
+            [context.task_result.id],
+        )
 
 
 @task(backend="elsewhere")

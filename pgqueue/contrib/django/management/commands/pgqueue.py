@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from pgqueue.cli import main
 from pgqueue.config import DSN_VARIABLES
+from pgqueue.contrib.django import reloading
 from pgqueue.contrib.django.configuration import (
     DATABASE_VARIABLE,
     PATH_VARIABLE,
@@ -55,6 +56,8 @@ class Command(BaseCommand):
             del given[0]
         try:
             alias = options["database"] or configuration().database
+            if given[:1] == ["worker"] and reloading.FLAG in given:
+                sys.exit(reloading.run())
             with _environment(alias):
                 code = main(_with_queues(given, alias), program_name="manage.py pgqueue")
         except ConfigError as error:
