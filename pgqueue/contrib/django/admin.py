@@ -125,6 +125,10 @@ class JobAdmin(ReadOnlyAdmin):
         ("Attempts that did not succeed", {"fields": ("history",)}),
     )
 
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """The jobs; what may be large is read for one job only."""
+        return super().get_queryset(request).defer("args", "meta", "result")
+
     def get_readonly_fields(self, _request: HttpRequest, _obj: Any = None) -> list[str]:
         """All of them."""
         return [name for _, options in self.fieldsets for name in options["fields"]]

@@ -29,7 +29,9 @@ def enqueue(alias: str, document: str) -> str:
             "an earlier error doomed this atomic() block: leave it, then repeat the whole block"
         )
     wrapper.ensure_connection()
-    with wrapper.wrap_database_errors:  # also tells Django of a connection that was lost
+    # Tells Django of a lost connection, and of an aborted transaction: PostgreSQL would answer
+    # its COMMIT with a silent rollback.
+    with wrapper.wrap_database_errors, transaction.mark_for_rollback_on_error(using=alias):
         return callers.send(wrapper.connection, document)
 
 

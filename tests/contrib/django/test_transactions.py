@@ -162,6 +162,17 @@ def test_the_apps_own_tasks_use_djangos_transaction_too(sql: Sql, tasks: ModuleT
     assert len(jobs(sql)) == 3
 
 
+def test_an_error_that_aborted_the_transaction_dooms_djangos_block(
+    tasks: ModuleType, bare: str
+) -> None:
+    with transaction.atomic(using=bare):
+        with pytest.raises(SchemaError):
+            app_for(bare).enqueue_many([tasks.own.job("a")])
+        with pytest.raises(TransactionUnusable, match="doomed"):
+            app_for(bare).enqueue_many([tasks.own.job("a")])
+        assert connections[bare].needs_rollback
+
+
 def test_another_connection_can_still_be_handed_over(
     sql: Sql, tasks: ModuleType, project: dict[str, str]
 ) -> None:
