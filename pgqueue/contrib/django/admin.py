@@ -14,6 +14,7 @@ from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Q
 from django.http import HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
@@ -216,9 +217,12 @@ class JobAdmin(ReadOnlyAdmin):
         self._act(request, "cancel", _ids(queryset))
 
     @admin.action(description="Delete those that have ended", permissions=["remove"])
-    def delete_jobs(self, request: HttpRequest, queryset: Any) -> None:
-        """Delete ended jobs."""
+    def delete_jobs(self, request: HttpRequest, queryset: Any) -> Any:
+        """Delete ended jobs, once the user has said so twice."""
+        if "confirmed" not in request.POST:
+            return self._ask(request, queryset.count())
         self._act(request, "delete", _ids(queryset))
+        return None
 
     def get_urls(self) -> list[Any]:
         """The pages, and an address for each button of a job's page."""
@@ -243,10 +247,24 @@ class JobAdmin(ReadOnlyAdmin):
             return HttpResponseNotAllowed(["POST"])
         if verb not in VERBS or not self._may(request, verb):
             raise PermissionDenied
+        if verb == "delete" and "confirmed" not in request.POST:
+            return self._ask(request, 1)
         report = self._act(request, verb, [job_id])
         if verb == "delete" and report.done:
             return HttpResponseRedirect(reverse("admin:pgqueue_job_changelist"))
         return HttpResponseRedirect(reverse("admin:pgqueue_job_change", args=[job_id]))
+
+    def _ask(self, request: HttpRequest, count: int) -> Any:
+        """A page that asks; its answer repeats the request, confirmed."""
+        fields = ((name, value) for name, values in request.POST.lists() for value in values)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Delete jobs",
+            "count": count,
+            "fields": [pair for pair in fields if pair[0] != "csrfmiddlewaretoken"],
+        }
+        template = "admin/pgqueue/job/delete_confirmation.html"
+        return TemplateResponse(request, template, context)
 
     def _may(self, request: HttpRequest, verb: str) -> bool:
         return bool(request.user.has_perm(f"pgqueue.{verb}_job"))

@@ -120,7 +120,7 @@ def test_a_jobs_page_offers_what_its_state_allows(
 
 def test_the_buttons_do_what_they_say(sql: Sql, dead: str, operator: Client) -> None:
     for verb, after in (("requeue", "ready"), ("cancel", "cancelled"), ("delete", None)):
-        page = operator.post(f"{LIST}{dead}/act/{verb}/", follow=True)
+        page = operator.post(f"{LIST}{dead}/act/{verb}/", {"confirmed": "yes"}, follow=True)
         assert page.status_code == 200
         assert state(sql, dead) == after
     logged = sql.execute("select change_message from django_admin_log order by id").fetchall()
@@ -135,10 +135,22 @@ def test_the_buttons_do_what_they_say(sql: Sql, dead: str, operator: Client) -> 
 def test_the_actions_of_the_list(
     sql: Sql, dead: str, operator: Client, action: str, after: str | None
 ) -> None:
-    page = operator.post(LIST, {"action": action, "_selected_action": [dead]}, follow=True)
+    form = {"action": action, "_selected_action": [dead], "confirmed": "yes"}
+    page = operator.post(LIST, form, follow=True)
     assert state(sql, dead) == after
     said = " ".join(str(message) for message in page.context["messages"])
     assert ("already dead" in said) == (action == "cancel_jobs")
+
+
+@pytest.mark.parametrize("by", ["list", "button"])
+def test_a_delete_is_asked_for_twice(sql: Sql, dead: str, operator: Client, by: str) -> None:
+    address = LIST if by == "list" else f"{LIST}{dead}/act/delete/"
+    form = {"action": "delete_jobs", "_selected_action": [dead]}
+    page = operator.post(address, form)
+    assert "1 job selected" in page.content.decode()
+    assert state(sql, dead) == "dead"
+    operator.post(address, {**dict(page.context["fields"]), "confirmed": "yes"})
+    assert state(sql, dead) is None
 
 
 def test_without_the_permission_nothing_is_offered_or_done(
