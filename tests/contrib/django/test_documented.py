@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from pathlib import Path
 
@@ -15,7 +16,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
 def test_every_option_setting_and_check_is_documented() -> None:
-    sources = "".join(Path(module.__file__).read_text("utf-8") for module in (backend, checks))
+    sources = "".join(map(inspect.getsource, (backend, checks)))
     codes = {code.removeprefix("pgqueue.") for code in re.findall(r"pgqueue\.[EW]\d+", sources)}
     options = {*task.JOB_OPTIONS, *backend.OPTIONS, "transactional"}
     for name in (*codes, *options, *configuration.KEYS):

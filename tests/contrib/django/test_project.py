@@ -18,6 +18,7 @@ from pgqueue import migrate, revision
 from pgqueue.contrib.django import checks
 from pgqueue.contrib.django.configuration import configuration, databases, dsn_of, queues
 from pgqueue.contrib.django.models import Attempt, Job, Worker
+from pgqueue.contrib.django.schema import current_revision
 from pgqueue.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def test_the_dsn_is_that_of_django(project: dict[str, str], monkeypatch: Any) ->
 
 
 def schema(alias: str) -> str | None:
-    return checks.current_revision(connections[alias])
+    return current_revision(connections[alias])
 
 
 def test_the_migrations_reach_the_newest_revision(project: dict[str, str]) -> None:

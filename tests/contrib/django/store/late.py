@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.contrib.django.store.tasks import task
+from tests.contrib.django.store.decorator import task
 
 
 @task

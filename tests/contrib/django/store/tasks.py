@@ -9,13 +9,8 @@ from django.db import connection
 
 from pgqueue import Dead
 from pgqueue.contrib.django import app, job_options
-from tests.contrib.django.project import HAS_FRAMEWORK
+from tests.contrib.django.store.decorator import task
 from tests.contrib.django.store.models import Item
-
-if HAS_FRAMEWORK:
-    from django.tasks import task
-else:
-    from django_tasks import task
 
 
 @task
