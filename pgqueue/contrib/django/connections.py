@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.db import close_old_connections, connections, reset_queries
 
 if TYPE_CHECKING:
@@ -31,11 +31,14 @@ async def around_async_job() -> AsyncIterator[None]:
     Without it the ORM calls of all jobs would wait for each other on the one thread that asgiref
     has for a whole process.
     """
-    async with ThreadSensitiveContext():
+    context = ThreadSensitiveContext()
+    async with context:
         try:
             yield
         finally:
-            await sync_to_async(connections.close_all)()
+            # The thread starts with the first such call, and a job without any pays for none.
+            if context in SyncToAsync.context_to_thread_executor:
+                await sync_to_async(connections.close_all)()
 
 
 def handler_with_connections(function: Callable[..., Any], *, is_async: bool) -> Any:

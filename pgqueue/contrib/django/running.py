@@ -26,6 +26,7 @@ from pgqueue.tasks import ContextTask, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     from pgqueue.context import JobContext
     from pgqueue.contrib.django.application import DjangoApp
@@ -76,19 +77,35 @@ def _finish_in_transaction(call: Call) -> Settled | Doubtful:
 def _async_handler(task: Any) -> Callable[..., Any]:
     async def run(context: JobContext, args: Any = (), kwargs: Any = None) -> Any:
         async with around_async_job():
-            call = await sync_to_async(Call)(task, context, args, kwargs or {})
-            await sync_to_async(call.started)()
+            past = _first_enqueued_at(context) is None
+            call = await _call(past, Call, task, context, args, kwargs or {})
+            await _call(_is_heard(task_started), call.started)
             try:
                 call.returned(await task.func(*call.arguments, **call.result.kwargs))
             except asyncio.CancelledError:
                 raise  # cut from outside: only the worker knows why, and what becomes of the job
             except BaseException as error:
-                await sync_to_async(call.failed)(error)
+                await _call(_is_heard(task_finished), call.failed, error)
                 raise
-            await sync_to_async(call.succeeded)()
+            await _call(_is_heard(task_finished), call.succeeded)
         return call.value
 
     return run
+
+
+async def _call(on_thread: bool, function: Callable[..., Any], *args: Any) -> Any:
+    """Call a plain function: on the thread of the job's ORM calls, or here when it needs none."""
+    return await sync_to_async(function)(*args) if on_thread else function(*args)
+
+
+def _is_heard(signal: Any) -> bool:
+    """Whether somebody besides Django's own log listens, who may use the ORM."""
+    return len(signal.receivers) > 1
+
+
+def _first_enqueued_at(context: JobContext) -> datetime | None:
+    """When the job was enqueued, if this is its first lease and its producer said so."""
+    return results.time_in(context.meta) if context.lease == 1 else None
 
 
 class Call:
@@ -102,7 +119,7 @@ class Call:
         self.backend = task.get_backend()
         self.value: Any = None
         self.doubtful = False
-        enqueued_at = results.time_in(context.meta) if context.lease == 1 else None
+        enqueued_at = _first_enqueued_at(context)
         if enqueued_at is None:
             self.result = results.read(self.backend, str(context.id))
         else:

@@ -115,8 +115,11 @@ def test_the_apps_own_tasks_use_the_orm(sql: Sql, tasks: ModuleType, work: Any) 
     assert sorted(tasks.Item.objects.values_list("name", flat=True)) == ["a", "b"]
 
 
-def test_a_job_leaves_no_connection_open(sql: Sql, tasks: ModuleType, finished: Any) -> None:
-    pid = finished(tasks.backend_pid.enqueue()).return_value
+@pytest.mark.parametrize("name", ["backend_pid", "backend_pid_async"])
+def test_a_job_leaves_no_connection_open(
+    sql: Sql, tasks: ModuleType, finished: Any, name: str
+) -> None:
+    pid = finished(getattr(tasks, name).enqueue()).return_value
     open_still = "select count(*) from pg_stat_activity where pid = %s"
     wait_until(
         lambda: sql.execute(open_still, [pid]).fetchone() == (0,),

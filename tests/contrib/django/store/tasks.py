@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
+from asgiref.sync import sync_to_async
 from django.db import connection
 
 from pgqueue import Dead
@@ -119,6 +120,11 @@ def write_and_lose(context: Any, name: str) -> None:
             "update pgqueue.jobs set state = 'cancelled', lease = lease + 1 where id = %s",
             [context.task_result.id],
         )
+
+
+@task
+async def backend_pid_async() -> int:
+    return int(await sync_to_async(backend_pid.func)())
 
 
 @task(backend="elsewhere")
