@@ -116,10 +116,12 @@ def with_time(meta: Mapping[str, Any] | None, enqueued_at: datetime) -> dict[str
 
 
 def time_in(meta: Mapping[str, Any]) -> datetime | None:
-    """The time of the enqueue that a producer of ours put into meta."""
+    """The time of the enqueue that a producer of ours put into meta; None where it is no time."""
     try:
         moment = datetime.fromisoformat(meta[META]["enqueued_at"])
     except (KeyError, TypeError, ValueError):
+        return None
+    if timezone.is_naive(moment):
         return None
     return moment if settings.USE_TZ else timezone.make_naive(moment)
 

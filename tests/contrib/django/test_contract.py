@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
 from django.utils import timezone
 
 from pgqueue.contrib.django import PgQueueBackend, framework, job_options
@@ -188,6 +189,19 @@ def test_job_options_leave_the_task_of_another_backend_alone(tasks: ModuleType) 
     plain = tasks.task(backend="dummy")(tasks.add.func)
     assert job_options(key="k", max_attempts=3)(plain) is plain
     assert plain.enqueue(1).status == "READY"
+
+
+def test_without_use_tz_times_are_naive_and_in_the_projects_zone(
+    sql: Sql, tasks: ModuleType
+) -> None:
+    later = datetime(2040, 1, 1, 12)  # noqa: DTZ001 - naive on purpose
+    with override_settings(USE_TZ=False, TIME_ZONE="Asia/Tokyo"):
+        result = tasks.add.using(run_after=later).enqueue(1)
+        found = tasks.add.get_result(result.id)
+        assert found.task.run_after == later
+        assert abs(found.enqueued_at - result.enqueued_at) < timedelta(seconds=5)
+    [stored] = sql.execute("select run_at at time zone 'UTC' from pgqueue.jobs").fetchone() or [0]
+    assert stored == later - timedelta(hours=9)
 
 
 def test_meta_is_kept_with_the_job(tasks: ModuleType) -> None:

@@ -94,8 +94,12 @@ def test_the_context_shows_the_running_result(tasks: ModuleType, finished: Any) 
     assert (value["name"], value["errors"]) == ("tea", 0)
 
 
-def test_a_job_from_sql_runs_too(sql: Sql, tasks: ModuleType, finished: Any) -> None:
-    document = '{"task": "tests.contrib.django.store.tasks.look", "args": {"args": ["sql"]}}'
+@pytest.mark.parametrize(
+    "meta", ["{}", '{"django": 1}', '{"django": {"enqueued_at": "2026-11-22T00:00:00"}}']
+)
+def test_a_job_from_sql_runs_too(sql: Sql, tasks: ModuleType, finished: Any, meta: str) -> None:
+    name = "tests.contrib.django.store.tasks.look"
+    document = f'{{"task": "{name}", "args": {{"args": ["sql"]}}, "meta": {meta}}}'
     row = sql.execute("select pgqueue.enqueue(%s)::json ->> 'id'", [document]).fetchone()
     assert row
     assert finished(tasks.look.get_result(row[0])).return_value["name"] == "sql"
