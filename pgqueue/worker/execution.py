@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pgqueue import outcome, payload
 from pgqueue.errors import InvalidPayload
-from pgqueue.outcome import Doubtful, JobTimeout, Settled, Succeeded, Unsuccessful
+from pgqueue.outcome import JobTimeout, Succeeded, Unsuccessful
 
 if TYPE_CHECKING:
     from pgqueue.config import Settings
@@ -40,9 +40,12 @@ def _check_parameters(attempt: Attempt, args: dict[str, Any]) -> None:
         raise InvalidPayload(f"stored arguments do not fit: {error}") from None
 
 
+_ENDED: Final = (outcome.Settled, outcome.Doubtful)
+
+
 def succeeded(
     attempt: Attempt, value: Any, settings: Settings
-) -> Succeeded | Unsuccessful | Settled | Doubtful:
+) -> Succeeded | Unsuccessful | outcome.Settled | outcome.Doubtful:
     """The outcome of a handler that returned; a result that JSON cannot hold makes it dead.
 
     A handler that finished its own job, in a transaction that the worker does not know, returns
@@ -50,7 +53,7 @@ def succeeded(
     """
     if value is None:
         return Succeeded(attempt.job.id, attempt.job.lease, None)
-    if isinstance(value, (Settled, Doubtful)):
+    if isinstance(value, _ENDED):
         return value
     try:
         result = payload.encode_result(value, limit=settings.max_payload)
