@@ -9,30 +9,30 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import sync_to_async
 
 from pgqueue.app import PgQueue
-from pgqueue.client import JobHandle, Producer
+from pgqueue.client import Producer
 from pgqueue.contrib.django import transaction
 from pgqueue.contrib.django.configuration import configuration, dsn_of
 from pgqueue.contrib.django.known import KnownTasks
-from pgqueue.enqueue import contract
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from pgqueue.client import JobHandle
     from pgqueue.job import NewJob
     from pgqueue.tasks import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DjangoProducer(Producer):
-    """Brings jobs to the database in the transaction that Django has open on `alias`."""
+    """Brings jobs to the database in the transaction that Django has open on `alias`.
+
+    Attributes:
+        alias: the database, as DATABASES names it.
+        required: refuse to enqueue where no transaction is open.
+    """
 
     alias: str
-
-    def one(self, job: NewJob) -> JobHandle:
-        """Enqueue a job; what is wrong with it is raised before any SQL."""
-        document = contract.encode(job, limit=self.limit)
-        enqueued = contract.decode(transaction.enqueue(self.alias, document))
-        return JobHandle(enqueued.id, enqueued.created)
+    required: bool = False
 
     async def aone(self, job: NewJob) -> JobHandle:
         """As `one`, from an event loop: on the thread that its other ORM calls use."""
@@ -46,7 +46,7 @@ class DjangoProducer(Producer):
 
     def send(self, documents: Iterable[str]) -> list[str]:
         """Send documents as they are, in one transaction; the answers, in order."""
-        return transaction.enqueue_all(self.alias, documents)
+        return transaction.enqueue_all(self.alias, documents, required=self.required)
 
 
 class DjangoApp(PgQueue):
@@ -74,11 +74,17 @@ class DjangoApp(PgQueue):
         """What a worker of this project runs: its own tasks, and those of Django's framework."""
         return self._known
 
-    def producer(self, connection: Any) -> Producer:
+    def producer(self, connection: Any, require_transaction: bool | None = None) -> Producer:
         """As in PgQueue; without a connection, in Django's transaction."""
         if connection is not None:
-            return super().producer(connection)
-        return DjangoProducer(self._own, self.settings.max_payload, alias=self.alias)
+            asked = [] if require_transaction is None else [require_transaction]
+            return super().producer(connection, *asked)
+        return DjangoProducer(
+            self._own,
+            self.settings.max_payload,
+            alias=self.alias,
+            required=bool(require_transaction),
+        )
 
 
 @cache

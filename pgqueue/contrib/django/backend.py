@@ -33,7 +33,14 @@ if TYPE_CHECKING:
 MAX_ATTEMPTS: Final = 1
 """Of a framework task that says nothing: Django promises no retry, so its tasks expect none."""
 
-OPTIONS: Final = ("database", "dead_on", "max_attempts", "retry", "timeout")
+OPTIONS: Final = (
+    "database",
+    "dead_on",
+    "max_attempts",
+    "require_transaction",
+    "retry",
+    "timeout",
+)
 
 
 class PgQueueBackend(BaseTaskBackend):
@@ -42,6 +49,7 @@ class PgQueueBackend(BaseTaskBackend):
     database: the alias of the database that holds the jobs; by default PGQUEUE['DATABASE'].
     max_attempts: failures until a job is dead; 1.
     timeout: seconds for one attempt; no limit.
+    require_transaction: refuse an enqueue outside of atomic(), whose job would commit at once.
     retry, dead_on: as in `@app.task`; where max_attempts allows a retry.
     """
 
@@ -98,12 +106,14 @@ class PgQueueBackend(BaseTaskBackend):
             InvalidTask: see `validate_task`.
             TypeError: the function does not take these arguments, or JSON has no such type.
             InvalidPayload: JSON cannot hold the arguments; raised before any SQL.
+            TransactionUnusable: see `transaction.enqueue`.
         """
         self.validate_task(task)
         result = results.new(task, args, kwargs, self.alias)
         _signature(task.func).bind(*([None] if task.takes_context else []), *args, **kwargs)
         stored = results.stored_call(result.args, result.kwargs)
-        handle = self.app.producer(None).one(self.job(task, stored, result.enqueued_at))
+        producer = self.app.producer(None, self.options.get("require_transaction"))
+        handle = producer.one(self.job(task, stored, result.enqueued_at))
         if not handle.created:
             return self._existing(handle.id, result)
         object.__setattr__(result, "id", str(handle.id))

@@ -113,6 +113,7 @@ def settings() -> dict[str, Any]:
                 "QUEUES": [],
                 "OPTIONS": {"max_attempts": 3, "timeout": 60, "retry": _at_once},
             },
+            "strict": {"BACKEND": backend, "OPTIONS": {"require_transaction": True}},
             "dummy": {
                 "BACKEND": ("django.tasks" if HAS_FRAMEWORK else "django_tasks")
                 + ".backends.dummy.DummyBackend"

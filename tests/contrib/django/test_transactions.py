@@ -77,6 +77,19 @@ def test_outside_of_a_block_a_job_commits_at_once(sql: Sql, tasks: ModuleType) -
     assert len(jobs(sql)) == 1
 
 
+def test_a_transaction_can_be_required(sql: Sql, tasks: ModuleType) -> None:
+    strict = tasks.add.using(backend="strict")
+    with pytest.raises(TransactionUnusable, match=r"inside of transaction.atomic\(using='default'"):
+        strict.enqueue(1)
+    with pytest.raises(TransactionUnusable, match="required"):
+        app.producer(None, require_transaction=True).many([tasks.own.job("a")])
+    assert jobs(sql) == []
+    with transaction.atomic():
+        strict.enqueue(1)
+        app.producer(None, require_transaction=True).many([tasks.own.job("a")])
+    assert len(jobs(sql)) == 2
+
+
 def test_a_doomed_block_is_refused_without_sql(sql: Sql, tasks: ModuleType) -> None:
     with transaction.atomic():
         with pytest.raises(IntegrityError):
