@@ -152,7 +152,7 @@ class Producer:
     def many(self, jobs: Iterable[NewJob], take: Callable[[list[JobHandle]], object]) -> None:
         """Enqueue jobs, in order and in one transaction; `take` gets the handles of each chunk."""
         documents = (document for document, _ in contract.encode_many(jobs, limit=self.limit))
-        for answer in self._answers(documents):
+        for answer in self.answers(documents):
             take(_handles(answer))
 
     async def amany(
@@ -195,9 +195,10 @@ class Producer:
 
     def send(self, documents: Iterable[str]) -> list[str]:
         """Send documents as they are, in one transaction; the answers, in order."""
-        return list(self._answers(documents))
+        return list(self.answers(documents))
 
-    def _answers(self, documents: Iterable[str]) -> Iterator[str]:
+    def answers(self, documents: Iterable[str]) -> Iterator[str]:
+        """Send documents as they are, in one transaction; their answers, in order."""
         if self.connection is not None:
             required = self.require_transaction
             for document in documents:

@@ -9,6 +9,7 @@ import pytest
 
 from pgqueue.errors import EmbeddedError
 from tests import servers
+from tests.contrib.django.project import describe as describe_django
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from pgqueue.embedded import EmbeddedServer
 
 
-def pytest_report_header() -> str:
-    return servers.describe()
+def pytest_report_header() -> list[str]:
+    return [servers.describe(), describe_django()]
 
 
 @pytest.fixture(scope="session")

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, program_name: str = "pgqueue") -> int:
     """Run a command line; the exit code. A user's mistake is one line, never a traceback."""
     try:
-        program(args=arguments, prog_name="pgqueue")
+        program(args=arguments, prog_name=program_name)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except KeyboardInterrupt:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pgqueue import outcome, payload
 from pgqueue.errors import InvalidPayload
@@ -40,10 +40,21 @@ def _check_parameters(attempt: Attempt, args: dict[str, Any]) -> None:
         raise InvalidPayload(f"stored arguments do not fit: {error}") from None
 
 
-def succeeded(attempt: Attempt, value: Any, settings: Settings) -> Succeeded | Unsuccessful:
-    """The outcome of a handler that returned; a result that JSON cannot hold makes it dead."""
+_ENDED: Final = (outcome.Settled, outcome.Doubtful)
+
+
+def succeeded(
+    attempt: Attempt, value: Any, settings: Settings
+) -> Succeeded | Unsuccessful | outcome.Settled | outcome.Doubtful:
+    """The outcome of a handler that returned; a result that JSON cannot hold makes it dead.
+
+    A handler that finished its own job, in a transaction that the worker does not know, returns
+    the outcome itself.
+    """
     if value is None:
         return Succeeded(attempt.job.id, attempt.job.lease, None)
+    if isinstance(value, _ENDED):
+        return value
     try:
         result = payload.encode_result(value, limit=settings.max_payload)
     except Exception as error:  # noqa: BLE001 - encoding may call into the value's own code

@@ -89,7 +89,7 @@ def test_a_broken_block_is_refused_before_any_sql(shop: Any, business: psycopg.C
     with atomic("pgqueue_shop"):
         callers.send(shop, JOB)
         shop.set_rollback(True)
-        with pytest.raises(TransactionUnusable, match="roll back") as refusal:
+        with pytest.raises(TransactionUnusable, match="doomed this atomic") as refusal:
             callers.send(shop, JOB)
         assert refusal.value.__cause__ is None
     assert count(business) == 0

@@ -42,7 +42,8 @@ class DjangoHost:
 
     async def enqueue(self, document: str, *, require_transaction: bool = False) -> str:
         send = partial(callers.send, require_transaction=require_transaction)
-        return await sync_to_async(send)(self.caller, document)
+        answer: str = await sync_to_async(send)(self.caller, document)
+        return answer
 
     async def execute(self, sql: str) -> None:
         def run() -> None:

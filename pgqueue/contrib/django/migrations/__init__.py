@@ -1,0 +1,1 @@
+"""Django migrations, one for each revision of pgqueue's schema."""
