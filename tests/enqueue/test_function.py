@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 
+from pgqueue import grants
 from pgqueue.job import FINAL_STATES, NewJob
-from tests import servers
 from tests.enqueue.sql import EMPTY, count, due_in, enqueue, row_of
 from tests.sleeping import fall_asleep
 
@@ -179,14 +178,12 @@ def test_the_functions_are_not_for_everybody(shared: psycopg.Connection) -> None
 
 
 @pytest.mark.parametrize("document", ['{"task": "t", "key": "k"}', '[{"task": "t", "key": "k"}]'])
-def test_the_documented_rights_are_enough_to_enqueue(
+def test_the_rights_of_a_producer_are_enough_to_enqueue(
     connection: psycopg.Connection, document: str
 ) -> None:
-    page = (servers.ROOT / "docs" / "enqueue.md").read_text("utf-8")
-    (grants,) = re.findall(r"```sql\n(grant.*?)```", page, re.DOTALL)
     with connection.transaction(force_rollback=True):
         connection.execute("create role producer")
-        connection.execute(grants.encode())
+        connection.execute("\n".join(grants.producer("producer")).encode())
         fall_asleep(connection, "default", 1)
         connection.execute("set local role producer")
         enqueue(connection, document)
