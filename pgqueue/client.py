@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
     from psycopg_pool import ConnectionPool
 
+    from pgqueue.codec import Codec
     from pgqueue.config import Settings
     from pgqueue.job import Enqueued, NewJob
+    from pgqueue.payload import SizeWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,27 +120,31 @@ class Producer:
         limit: the largest arguments, in bytes of JSON.
         connection: the caller's, whose transaction the jobs belong to; None for a transaction of
             pgqueue's own, which is atomic with nothing of the caller's.
+        watch: told of large arguments.
+        codec: encrypts the arguments.
     """
 
     own: OwnConnections
     limit: int
     connection: Any | None = None
+    watch: SizeWatch | None = None
+    codec: Codec | None = None
 
     def one(self, job: NewJob) -> JobHandle:
         """Enqueue a job; what is wrong with it is raised before any SQL."""
-        [answer] = self.send([contract.encode(job, limit=self.limit)])
+        [answer] = self.send([self._encode(job)])
         return _handle(contract.decode(answer))
 
     async def aone(self, job: NewJob) -> JobHandle:
         """As `one`, on an async connection; without one, in a thread."""
         if self.connection is None:
             return await asyncio.to_thread(self.one, job)
-        document = contract.encode(job, limit=self.limit)
+        document = self._encode(job)
         return _handle(contract.decode(await callers.asend(self.connection, document)))
 
     def many(self, jobs: Iterable[NewJob]) -> list[JobHandle]:
         """Enqueue jobs, in order and in one transaction, a statement for each chunk."""
-        answers = self.send(doc for doc, _ in contract.encode_many(jobs, limit=self.limit))
+        answers = self.send(document for document, _ in self._encode_many(jobs))
         return [_handle(done) for answer in answers for done in contract.decode_many(answer)]
 
     async def amany(self, jobs: Iterable[NewJob]) -> list[JobHandle]:
@@ -146,10 +152,16 @@ class Producer:
         if self.connection is None:
             return await asyncio.to_thread(self.many, jobs)
         handles: list[JobHandle] = []
-        for document, _ in contract.encode_many(jobs, limit=self.limit):
+        for document, _ in self._encode_many(jobs):
             answer = await callers.asend(self.connection, document)
             handles.extend(map(_handle, contract.decode_many(answer)))
         return handles
+
+    def _encode(self, job: NewJob) -> str:
+        return contract.encode(job, limit=self.limit, watch=self.watch, codec=self.codec)
+
+    def _encode_many(self, jobs: Iterable[NewJob]) -> Iterator[tuple[str, int]]:
+        return contract.encode_many(jobs, limit=self.limit, watch=self.watch, codec=self.codec)
 
     def send(self, documents: Iterable[str]) -> list[str]:
         """Send documents as they are, in one transaction; the answers, in order."""

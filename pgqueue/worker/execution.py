@@ -4,40 +4,95 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pgqueue import outcome, payload
-from pgqueue.errors import InvalidPayload
-from pgqueue.outcome import JobTimeout, Succeeded, Unsuccessful
+from pgqueue import codec, handler, outcome, payload
+from pgqueue.converters.arguments import encode_result
+from pgqueue.errors import InvalidPayload, KeyMissing
+from pgqueue.outcome import HeldBack, JobTimeout, Succeeded, Unsuccessful
+from pgqueue.redaction import MARK
 
 if TYPE_CHECKING:
     from pgqueue.config import Settings
+    from pgqueue.converters.arguments import Arguments
+    from pgqueue.tasks import Task, Upgrade
     from pgqueue.worker.parts import Attempt
 
 
 def prepare(attempt: Attempt) -> dict[str, Any]:
-    """The arguments of an attempt, decoded and checked.
+    """The arguments of an attempt: decoded, brought to the task's version, of the handler's types.
 
     Raises:
         InvalidPayload: what is stored cannot be decoded, or the handler does not take it.
+        HeldBack: it is encrypted with a key that this process lacks.
     """
-    job = attempt.job
+    job, task = attempt.job, attempt.task
     args = payload.decode(job.args)
+    if job.meta != "{}":
+        attempt.meta = meta = payload.decode(job.meta)
+        if MARK in meta:
+            del meta[MARK]
+    if job.version != task.version or not _fits(task, args):
+        args = _adapted(attempt, args)
+    if task.arguments is not None:
+        _convert(attempt, task.arguments, args)
+    return args  # type: ignore[no-any-return]  # an object: what is not does not fit
+
+
+def _fits(task: Task[..., object], args: Any) -> bool:
+    """A fast test of the names; False means only: look closer."""
+    if type(args) is not dict:
+        return False
+    names = args.keys()
+    return names == task.required or task.required <= names <= task.accepted
+
+
+def _adapted(attempt: Attempt, args: Any) -> dict[str, Any]:
+    job, task = attempt.job, attempt.task
+    if codec.is_sealed(args):
+        args = _opened(attempt, args)
+    for version in range(job.version, task.version):
+        if (step := task.upgrade.get(version)) is not None:
+            args = _upgraded(attempt, step, version, args)
     if not isinstance(args, dict):
         raise InvalidPayload(f"args of job {job.id} are a {type(args).__name__}, not an object")
-    if job.meta != "{}":
-        attempt.meta = payload.decode(job.meta)
-    _check_parameters(attempt, args)
+    if not _fits(task, args):
+        try:
+            handler.bind(task.signature, task.takes_context, (), args)
+        except TypeError as error:
+            raise InvalidPayload(_misfit(attempt, f"{task.name}: {error}")) from None
     return args
 
 
-def _check_parameters(attempt: Attempt, args: dict[str, Any]) -> None:
-    names = args.keys()
-    required, accepted = attempt.task.required, attempt.task.accepted
-    if names == required or required <= names <= accepted:
-        return
+def _opened(attempt: Attempt, args: Any) -> Any:
+    task = attempt.task
     try:
-        attempt.task.bind((), args)
-    except TypeError as error:
-        raise InvalidPayload(f"stored arguments do not fit: {error}") from None
+        return payload.decode(codec.opened(task.app.codec, args, f"args of {task.name}"))
+    except KeyMissing as error:
+        raise HeldBack(str(error)) from None
+
+
+def _upgraded(attempt: Attempt, step: Upgrade, version: int, args: Any) -> Any:
+    what = f"the upgrade of {attempt.task.name} from version {version}"
+    try:
+        args = step(args)
+    except Exception as error:
+        error.add_note(f"raised by {what}")
+        raise InvalidPayload(f"{what} raised {type(error).__name__}: {error}") from error
+    if not isinstance(args, dict):
+        raise InvalidPayload(f"{what} returned {payload.show(args)}, not the arguments as a dict")
+    return args
+
+
+def _convert(attempt: Attempt, arguments: Arguments, args: dict[str, Any]) -> None:
+    try:
+        arguments.decode(args)
+    except InvalidPayload as error:
+        raise InvalidPayload(_misfit(attempt, str(error))) from None
+
+
+def _misfit(attempt: Attempt, what: str) -> str:
+    stored, wanted = attempt.job.version, attempt.task.version
+    old = f" (stored as version {stored}, the task is at {wanted})" if stored != wanted else ""
+    return f"stored arguments do not fit{old}: {what}"
 
 
 def succeeded(attempt: Attempt, value: Any, settings: Settings) -> Succeeded | Unsuccessful:
@@ -45,10 +100,19 @@ def succeeded(attempt: Attempt, value: Any, settings: Settings) -> Succeeded | U
     if value is None:
         return Succeeded(attempt.job.id, attempt.job.lease, None)
     try:
-        result = payload.encode_result(value, limit=settings.max_payload)
+        result = _encoded(attempt.task, value, settings.max_payload)
     except Exception as error:  # noqa: BLE001 - encoding may call into the value's own code
         return failed(attempt, error)
     return Succeeded(attempt.job.id, attempt.job.lease, result)
+
+
+def _encoded(task: Task[..., object], value: Any, limit: int) -> str | None:
+    if task.returns is not None:
+        value = encode_result(task.returns, value)
+    text = payload.encode_result(value, limit=limit)
+    if text is not None and task.app.codec is not None:
+        return codec.seal(task.app.codec, text, f"result of {task.name}")
+    return text
 
 
 def failed(attempt: Attempt, error: BaseException) -> Unsuccessful:
