@@ -64,6 +64,7 @@ class Task(Generic[P, R]):
         takes_context: whether its first parameter is the JobContext.
         arguments, returns: convert arguments and result; None where they are JSON as they are.
         redaction: which arguments nobody is shown.
+        codec: encrypts and opens arguments and results, as the app's.
     """
 
     takes_context = False
@@ -96,6 +97,7 @@ class Task(Generic[P, R]):
         self.upgrade = _checked_upgrade(self.name, version, upgrade or {})
         self.redaction = Redaction(app.redact | frozenset(Redaction(redact).names))
         self.arguments, self.returns = self._converters()
+        self.codec = app.codec
         self.retry: RetryRule = _checked_rule(self.name, retry)
         self.dead_on = _checked_exceptions(self.name, dead_on)
         update_wrapper(self, function)
@@ -249,7 +251,8 @@ def _checked_upgrade(
     name: str, version: int, upgrade: Mapping[int, Upgrade]
 ) -> Mapping[int, Upgrade]:
     for each, step in upgrade.items():
-        if type(each) is not int or not 1 <= each < version or not callable(step):
+        known = type(version) is int and type(each) is int and 1 <= each < version
+        if not known or not callable(step):
             raise ConfigError(
                 f"{name}: upgrade={{{each!r}: {step!r}}} does not fit version={version!r}: give "
                 f"functions from the arguments of a version to those of the next, by the old one"

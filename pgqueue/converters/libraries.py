@@ -69,7 +69,6 @@ def pydantic_converter(annotation: Any) -> Converter:
         raise Inconvertible("it needs pydantic, which is not installed")
     from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - only where it is used
     from pydantic.errors import PydanticUserError  # noqa: PLC0415 - as above
-    from pydantic_core import PydanticSerializationError  # noqa: PLC0415 - as above
 
     expected = type_name(annotation)
     try:
@@ -93,7 +92,7 @@ def pydantic_converter(annotation: Any) -> Converter:
             )
         except ValidationError as error:
             raise _pydantic_misfit(error, value, expected) from None
-        except PydanticSerializationError as error:
+        except (ValueError, RecursionError) as error:  # cannot be written, or goes in a circle
             raise Misfit(value, f"{expected} ({_first_line(error)})") from None
         return _if_it_comes_back(value, written, checked == decode(written), expected)
 

@@ -11,8 +11,9 @@ from pgqueue.outcome import HeldBack, JobTimeout, Succeeded, Unsuccessful
 from pgqueue.redaction import MARK
 
 if TYPE_CHECKING:
+    from collections.abc import KeysView
+
     from pgqueue.config import Settings
-    from pgqueue.converters.arguments import Arguments
     from pgqueue.tasks import Task, Upgrade
     from pgqueue.worker.parts import Attempt
 
@@ -30,18 +31,18 @@ def prepare(attempt: Attempt) -> dict[str, Any]:
         attempt.meta = meta = payload.decode(job.meta)
         if MARK in meta:
             del meta[MARK]
-    if job.version != task.version or not _fits(task, args):
+    if type(args) is not dict or job.version != task.version or not _fits(task, args.keys()):
         args = _adapted(attempt, args)
     if task.arguments is not None:
-        _convert(attempt, task.arguments, args)
-    return args  # type: ignore[no-any-return]  # an object: what is not does not fit
+        try:
+            task.arguments.decode(args)
+        except InvalidPayload as error:
+            raise InvalidPayload(_misfit(attempt, str(error))) from None
+    return args
 
 
-def _fits(task: Task[..., object], args: Any) -> bool:
+def _fits(task: Task[..., object], names: KeysView[str]) -> bool:
     """A fast test of the names; False means only: look closer."""
-    if type(args) is not dict:
-        return False
-    names = args.keys()
     return names == task.required or task.required <= names <= task.accepted
 
 
@@ -54,7 +55,7 @@ def _adapted(attempt: Attempt, args: Any) -> dict[str, Any]:
             args = _upgraded(attempt, step, version, args)
     if not isinstance(args, dict):
         raise InvalidPayload(f"args of job {job.id} are a {type(args).__name__}, not an object")
-    if not _fits(task, args):
+    if not _fits(task, args.keys()):
         try:
             handler.bind(task.signature, task.takes_context, (), args)
         except TypeError as error:
@@ -65,7 +66,7 @@ def _adapted(attempt: Attempt, args: Any) -> dict[str, Any]:
 def _opened(attempt: Attempt, args: Any) -> Any:
     task = attempt.task
     try:
-        return payload.decode(codec.opened(task.app.codec, args, f"args of {task.name}"))
+        return payload.decode(codec.opened(task.codec, args, f"args of {task.name}"))
     except KeyMissing as error:
         raise HeldBack(str(error)) from None
 
@@ -82,13 +83,6 @@ def _upgraded(attempt: Attempt, step: Upgrade, version: int, args: Any) -> Any:
     return args
 
 
-def _convert(attempt: Attempt, arguments: Arguments, args: dict[str, Any]) -> None:
-    try:
-        arguments.decode(args)
-    except InvalidPayload as error:
-        raise InvalidPayload(_misfit(attempt, str(error))) from None
-
-
 def _misfit(attempt: Attempt, what: str) -> str:
     stored, wanted = attempt.job.version, attempt.task.version
     old = f" (stored as version {stored}, the task is at {wanted})" if stored != wanted else ""
@@ -100,19 +94,15 @@ def succeeded(attempt: Attempt, value: Any, settings: Settings) -> Succeeded | U
     if value is None:
         return Succeeded(attempt.job.id, attempt.job.lease, None)
     try:
-        result = _encoded(attempt.task, value, settings.max_payload)
+        if (converter := attempt.task.returns) is not None:
+            value = encode_result(converter, value)
+        result = payload.encode_result(value, limit=settings.max_payload)
+        if attempt.task.codec is not None:
+            context = f"result of {attempt.task.name}"
+            result = codec.seal(attempt.task.codec, result or "null", context)
     except Exception as error:  # noqa: BLE001 - encoding may call into the value's own code
         return failed(attempt, error)
     return Succeeded(attempt.job.id, attempt.job.lease, result)
-
-
-def _encoded(task: Task[..., object], value: Any, limit: int) -> str | None:
-    if task.returns is not None:
-        value = encode_result(task.returns, value)
-    text = payload.encode_result(value, limit=limit)
-    if text is not None and task.app.codec is not None:
-        return codec.seal(task.app.codec, text, f"result of {task.name}")
-    return text
 
 
 def failed(attempt: Attempt, error: BaseException) -> Unsuccessful:

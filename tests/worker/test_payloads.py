@@ -217,7 +217,6 @@ def test_encrypted_arguments_and_results_are_opened_by_who_has_the_key_alone(
     table: Table, dsn: str, app: PgQueue, work: Work
 ) -> None:
     keyed = secret_app({"k1": KEY})
-    app.codec = keyed.codec
     app._tasks.update(keyed._tasks)
     id_ = enqueue(table.connection, keyed.tasks["login"], "s3cret")
     work()
@@ -261,7 +260,6 @@ def test_encrypted_data_that_was_moved_to_another_task_is_a_dead_job(
     app: PgQueue, table: Table, work: Work
 ) -> None:
     keyed = secret_app({"k1": KEY})
-    app.codec = keyed.codec
 
     @keyed.task(name="other")
     def other(token: str) -> None: ...
