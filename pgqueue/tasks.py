@@ -96,6 +96,7 @@ class Task(Generic[P, R]):
         self.timeout, self.version, self.transactional = timeout, version, transactional
         self.upgrade = _checked_upgrade(self.name, version, upgrade or {})
         self.redaction = Redaction(app.redact | frozenset(Redaction(redact).names))
+        self._mark = self.redaction.mark()
         self.arguments, self.returns = self._converters()
         self.codec = app.codec
         self.retry: RetryRule = _checked_rule(self.name, retry)
@@ -185,14 +186,14 @@ class Task(Generic[P, R]):
             "max_attempts": self.max_attempts,
             "timeout": self.timeout,
         }
-        if self.redaction:
+        if self._mark:
             options = {**options, "meta": self._marked(options.get("meta"))}
         return NewJob(task=self.name, version=self.version, args=args, **{**defaults, **options})
 
     def _marked(self, meta: Any) -> Any:
         if not isinstance(meta, Mapping | None):
             return meta  # refused with all else that is checked
-        return {**(meta or {}), **self.redaction.mark()}
+        return {**(meta or {}), **self._mark}
 
 
 class ContextTask(Task[P, R]):

@@ -71,10 +71,9 @@ def encode(
     args = payload.encode_args(job.args, limit=limit)
     if watch is not None and len(args) > watch.attention:
         watch(job.task, args)
-    document = f'{{"task":"{_name("task", job.task, TASK_LENGTH)}"'
     if codec is not None and args != "{}":
         args = seal(codec, args, f"args of {job.task}")
-    document += f',"args":{args}'
+    document = f'{{"task":"{_name("task", job.task, TASK_LENGTH)}","args":{args}'
     if job.queue != DEFAULT_QUEUE:
         document += f',"queue":"{_name("queue", job.queue, QUEUE_LENGTH)}"'
     document += _integer("priority", job.priority, 0, PRIORITY_MIN, PRIORITY_MAX)

@@ -50,11 +50,11 @@ def _adapted(attempt: Attempt, args: Any) -> dict[str, Any]:
     job, task = attempt.job, attempt.task
     if codec.is_sealed(args):
         args = _opened(attempt, args)
+    if not isinstance(args, dict):
+        raise InvalidPayload(f"args of job {job.id} are a {type(args).__name__}, not an object")
     for version in range(job.version, task.version):
         if (step := task.upgrade.get(version)) is not None:
             args = _upgraded(attempt, step, version, args)
-    if not isinstance(args, dict):
-        raise InvalidPayload(f"args of job {job.id} are a {type(args).__name__}, not an object")
     if not _fits(task, args.keys()):
         try:
             handler.bind(task.signature, task.takes_context, (), args)
@@ -79,7 +79,7 @@ def _upgraded(attempt: Attempt, step: Upgrade, version: int, args: Any) -> Any:
         error.add_note(f"raised by {what}")
         raise InvalidPayload(f"{what} raised {type(error).__name__}: {error}") from error
     if not isinstance(args, dict):
-        raise InvalidPayload(f"{what} returned {payload.show(args)}, not the arguments as a dict")
+        raise InvalidPayload(f"{what} returned a {type(args).__name__}, not a dict of arguments")
     return args
 
 
