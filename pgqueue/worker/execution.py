@@ -26,7 +26,7 @@ def prepare(attempt: Attempt) -> dict[str, Any]:
         HeldBack: it is encrypted with a key that this process lacks.
     """
     job, task = attempt.job, attempt.task
-    args = payload.decode(job.args)
+    args: dict[str, Any] = payload.decode(job.args)
     if job.meta != "{}":
         attempt.meta = meta = payload.decode(job.meta)
         if MARK in meta:
@@ -52,15 +52,16 @@ def _adapted(attempt: Attempt, args: Any) -> dict[str, Any]:
         args = _opened(attempt, args)
     if not isinstance(args, dict):
         raise InvalidPayload(f"args of job {job.id} are a {type(args).__name__}, not an object")
+    adapted: dict[str, Any] = args
     for version in range(job.version, task.version):
         if (step := task.upgrade.get(version)) is not None:
-            args = _upgraded(attempt, step, version, args)
-    if not _fits(task, args.keys()):
+            adapted = _upgraded(attempt, step, version, adapted)
+    if not _fits(task, adapted.keys()):
         try:
-            handler.bind(task.signature, task.takes_context, (), args)
+            handler.bind(task.signature, task.takes_context, (), adapted)
         except TypeError as error:
             raise InvalidPayload(_misfit(attempt, f"{task.name}: {error}")) from None
-    return args
+    return adapted
 
 
 def _opened(attempt: Attempt, args: Any) -> Any:
@@ -71,16 +72,20 @@ def _opened(attempt: Attempt, args: Any) -> Any:
         raise HeldBack(str(error)) from None
 
 
-def _upgraded(attempt: Attempt, step: Upgrade, version: int, args: Any) -> Any:
+def _upgraded(
+    attempt: Attempt, step: Upgrade, version: int, args: dict[str, Any]
+) -> dict[str, Any]:
     what = f"the upgrade of {attempt.task.name} from version {version}"
     try:
-        args = step(args)
+        upgraded: Any = step(args)
     except Exception as error:
         error.add_note(f"raised by {what}")
         raise InvalidPayload(f"{what} raised {type(error).__name__}: {error}") from error
-    if not isinstance(args, dict):
-        raise InvalidPayload(f"{what} returned a {type(args).__name__}, not a dict of arguments")
-    return args
+    if not isinstance(upgraded, dict):
+        raise InvalidPayload(
+            f"{what} returned a {type(upgraded).__name__}, not a dict of arguments"
+        )
+    return upgraded
 
 
 def _misfit(attempt: Attempt, what: str) -> str:

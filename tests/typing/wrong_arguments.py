@@ -106,7 +106,7 @@ def wrong_options() -> None:
     resize.using(None, quue="mail")  # type: ignore[call-arg]
     resize.using(None, priority="high")  # type: ignore[arg-type]
     app.using(None, delay="soon")  # type: ignore[arg-type]
-    app.task(upgrade={"1": dict})  # type: ignore[call-overload]
+    app.task(upgrade={"1": dict})  # type: ignore[dict-item]
     app.task(redact=5)  # type: ignore[call-overload]
     app.task(nmae="x")  # type: ignore[call-overload]
     app.task(dead_on=("ValueError",))  # type: ignore[arg-type]
