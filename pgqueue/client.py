@@ -120,14 +120,14 @@ class Producer:
         limit: the largest arguments, in bytes of JSON.
         connection: the caller's, whose transaction the jobs belong to; None for a transaction of
             pgqueue's own, which is atomic with nothing of the caller's.
-        watch: told of large arguments.
+        sizes: told of large arguments.
         codec: encrypts the arguments.
     """
 
     own: OwnConnections
     limit: int
     connection: Any | None = None
-    watch: SizeWatch | None = None
+    sizes: SizeWatch | None = None
     codec: Codec | None = None
 
     def one(self, job: NewJob) -> JobHandle:
@@ -158,10 +158,10 @@ class Producer:
         return handles
 
     def _encode(self, job: NewJob) -> str:
-        return contract.encode(job, limit=self.limit, watch=self.watch, codec=self.codec)
+        return contract.encode(job, limit=self.limit, watch=self.sizes, codec=self.codec)
 
     def _encode_many(self, jobs: Iterable[NewJob]) -> Iterator[tuple[str, int]]:
-        return contract.encode_many(jobs, limit=self.limit, watch=self.watch, codec=self.codec)
+        return contract.encode_many(jobs, limit=self.limit, watch=self.sizes, codec=self.codec)
 
     def send(self, documents: Iterable[str]) -> list[str]:
         """Send documents as they are, in one transaction; the answers, in order."""
