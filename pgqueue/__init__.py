@@ -14,6 +14,7 @@ from pgqueue._version import __version__
 if TYPE_CHECKING:
     from pgqueue.app import PgQueue
     from pgqueue.client import JobHandle
+    from pgqueue.codec import Codec
     from pgqueue.config import Settings
     from pgqueue.context import JobContext, current_job
     from pgqueue.errors import (
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         InvalidPayload,
         JobConflict,
         JobNotFound,
+        KeyMissing,
         LeaseLost,
         PayloadTooLarge,
         PgQueueError,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AttemptView",
     "Cancel",
+    "Codec",
     "ConfigError",
     "ConnectionFailed",
     "Dead",
@@ -61,6 +64,7 @@ __all__ = [
     "JobNotFound",
     "JobOptions",
     "JobView",
+    "KeyMissing",
     "LeaseLost",
     "NewJob",
     "PayloadTooLarge",
@@ -86,6 +90,7 @@ __all__ = [
 _HOMES = {
     "app": ("PgQueue",),
     "client": ("JobHandle",),
+    "codec": ("Codec",),
     "config": ("Settings",),
     "context": ("JobContext", "current_job"),
     "job": ("NewJob", "State"),

@@ -23,14 +23,17 @@ from pgqueue.config import Settings, resolve_dsn
 from pgqueue.errors import ConfigError, UnknownTask
 from pgqueue.operations import Operator
 from pgqueue.options import chosen
+from pgqueue.payload import SizeWatch
+from pgqueue.redaction import Redaction
 from pgqueue.tasks import BoundTask, ContextTask, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from types import TracebackType
     from typing import Self, Unpack
 
     from pgqueue.client import JobHandle
+    from pgqueue.codec import Codec
     from pgqueue.context import JobContext
     from pgqueue.inspection import Inspector
     from pgqueue.options import JobOptions, TaskOptions
@@ -114,10 +117,22 @@ class PgQueue(Enqueuer):
     Args:
         dsn: as libpq reads it; by default PGQUEUE_DATABASE_URL, DATABASE_URL, or PG*.
         settings: limits and defaults.
+        codec: encrypts arguments and results, such as `pgqueue.crypto.AesGcmCodec`.
+        redact: arguments of every task that nobody is shown; see TaskOptions.
     """
 
-    def __init__(self, dsn: str | None = None, *, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        dsn: str | None = None,
+        *,
+        settings: Settings | None = None,
+        codec: Codec | None = None,
+        redact: Collection[str] = (),
+    ) -> None:
         self.settings = settings or Settings()
+        self.codec = codec
+        self.redact = frozenset(Redaction(redact).names)
+        self._watch = SizeWatch(self.settings.warn_payload)
         self._given_dsn = dsn
         self._tasks: dict[str, Task[..., Any]] = {}
         self._own = OwnConnections(lambda: self.dsn, self.settings)
@@ -184,7 +199,14 @@ class PgQueue(Enqueuer):
         """What brings this app's jobs to the database, in the connection's transaction."""
         if require_transaction is None:
             require_transaction = self.settings.require_transaction
-        return Producer(self._own, self.settings.max_payload, connection, require_transaction)
+        return Producer(
+            self._own,
+            self.settings.max_payload,
+            connection,
+            require_transaction,
+            self._watch,
+            self.codec,
+        )
 
     def find(self, function: Callable[..., Any]) -> Task[..., Any]:
         """The task that a function was registered as.
@@ -210,7 +232,7 @@ class PgQueue(Enqueuer):
         """Lists jobs, and counts them; see `inspection.Inspector`."""
         from pgqueue.inspection import Inspector  # noqa: PLC0415 - producers need no SQLAlchemy
 
-        return Inspector(self.dsn, self.settings)
+        return Inspector(self.dsn, self.settings, self.codec)
 
     def job(self, job: JobHandle | int) -> JobView:
         """Everything that is known about a job.

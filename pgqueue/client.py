@@ -14,6 +14,7 @@ from psycopg_pool import PoolTimeout
 from pgqueue import connections
 from pgqueue.config import mask_dsn
 from pgqueue.enqueue import callers, contract, copy
+from pgqueue.enqueue.copy import Terms
 from pgqueue.errors import ConnectionFailed, TransactionUnusable
 
 if TYPE_CHECKING:
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 
     from psycopg_pool import ConnectionPool
 
+    from pgqueue.codec import Codec
     from pgqueue.config import Settings
     from pgqueue.job import Enqueued, NewJob
+    from pgqueue.payload import SizeWatch
 
 _NO_CONNECTION: Final = (
     "a transaction is required, and without a connection the job commits on its own: "
@@ -130,28 +133,31 @@ class Producer:
             pgqueue's own, which is atomic with nothing of the caller's.
         require_transaction: refuse a connection whose next statement commits on its own, and no
             connection.
+        sizes: told of large arguments.
+        codec: encrypts the arguments.
     """
 
     own: OwnConnections
     limit: int
     connection: Any | None = None
     require_transaction: bool = False
+    sizes: SizeWatch | None = None
+    codec: Codec | None = None
 
     def one(self, job: NewJob) -> JobHandle:
         """Enqueue a job; what is wrong with it is raised before any SQL."""
-        [answer] = self.send([contract.encode(job, limit=self.limit)])
+        [answer] = self.send([self._encode(job)])
         return _handle(contract.decode(answer))
 
     async def aone(self, job: NewJob) -> JobHandle:
         """As `one`, on an async connection; without one, in a thread."""
         if self.connection is None:
             return await asyncio.to_thread(self.one, job)
-        document = contract.encode(job, limit=self.limit)
-        return _handle(contract.decode(await self._asend(document)))
+        return _handle(contract.decode(await self._asend(self._encode(job))))
 
     def many(self, jobs: Iterable[NewJob], take: Callable[[list[JobHandle]], object]) -> None:
         """Enqueue jobs, in order and in one transaction; `take` gets the handles of each chunk."""
-        documents = (document for document, _ in contract.encode_many(jobs, limit=self.limit))
+        documents = (document for document, _ in self._encode_many(jobs))
         for answer in self.answers(documents):
             take(_handles(answer))
 
@@ -161,23 +167,17 @@ class Producer:
         """As `many`, on an async connection; without one, in a thread."""
         if self.connection is None:
             return await asyncio.to_thread(self.many, jobs, take)
-        for document, _ in contract.encode_many(jobs, limit=self.limit):
+        for document, _ in self._encode_many(jobs):
             take(_handles(await self._asend(document)))
         return None
 
     def copy(self, jobs: Iterable[NewJob], on_progress: Callable[[int], object] | None) -> int:
         """Copy jobs without keys, in order and in one transaction; how many."""
         if self.connection is not None:
-            return copy.copy(
-                self.connection,
-                jobs,
-                limit=self.limit,
-                on_progress=on_progress,
-                require_transaction=self.require_transaction,
-            )
+            return copy.copy(self.connection, jobs, self.terms(on_progress))
         self._check_own()
         with self.own.transaction(idle=PATIENCE) as connection:
-            return copy.copy(connection, jobs, limit=self.limit, on_progress=on_progress)
+            return copy.copy(connection, jobs, self.terms(on_progress))
 
     async def acopy(
         self, jobs: Iterable[NewJob], on_progress: Callable[[int], object] | None
@@ -185,13 +185,17 @@ class Producer:
         """As `copy`, on an async connection; without one, in a thread."""
         if self.connection is None:
             return await asyncio.to_thread(self.copy, jobs, on_progress)
-        return await copy.acopy(
-            self.connection,
-            jobs,
-            limit=self.limit,
-            on_progress=on_progress,
-            require_transaction=self.require_transaction,
-        )
+        return await copy.acopy(self.connection, jobs, self.terms(on_progress))
+
+    def terms(self, on_progress: Callable[[int], object] | None) -> Terms:
+        """What holds for all jobs of a COPY."""
+        return Terms(self.limit, on_progress, self.require_transaction, self.sizes, self.codec)
+
+    def _encode(self, job: NewJob) -> str:
+        return contract.encode(job, limit=self.limit, watch=self.sizes, codec=self.codec)
+
+    def _encode_many(self, jobs: Iterable[NewJob]) -> Iterator[tuple[str, int]]:
+        return contract.encode_many(jobs, limit=self.limit, watch=self.sizes, codec=self.codec)
 
     def send(self, documents: Iterable[str]) -> list[str]:
         """Send documents as they are, in one transaction; the answers, in order."""

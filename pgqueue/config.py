@@ -33,6 +33,7 @@ class Settings:
 
     Attributes:
         max_payload: largest arguments or result, in bytes of JSON.
+        warn_payload: arguments above this, in bytes of JSON, are logged, once for each task.
         statement_timeout: limit of each statement on pgqueue's own connections.
         lock_timeout: longest wait for a row lock on pgqueue's own connections.
         connect_timeout: limit of one attempt to connect.
@@ -54,6 +55,7 @@ class Settings:
     """
 
     max_payload: int = 1024 * 1024
+    warn_payload: int = 64 * 1024
     statement_timeout: float = 10.0
     lock_timeout: float = 2.0
     connect_timeout: float = 5.0
@@ -87,6 +89,7 @@ MAX_SHARE: Final = 1000
 
 _RANGES: Final = (
     ("max_payload", 1, 256 * 1024 * 1024),
+    ("warn_payload", 1, 256 * 1024 * 1024),
     ("statement_timeout", 0.1, 3600),
     ("lock_timeout", 0.01, 3600),
     ("connect_timeout", 1, 600),
@@ -99,7 +102,9 @@ _RANGES: Final = (
     ("crash_cap", 1, 1000),
     ("shutdown_timeout", 0, 24 * 3600),
 )
-_WHOLE: Final = frozenset({"max_payload", "pool_size", "concurrency", "threads", "crash_cap"})
+_WHOLE: Final = frozenset(
+    {"max_payload", "warn_payload", "pool_size", "concurrency", "threads", "crash_cap"}
+)
 
 
 def _check_range(name: str, value: object, low: float, high: float) -> None:

@@ -8,6 +8,7 @@ PgQueueError
 │   │       └── PayloadTooLarge
 │   ├── UnknownTask           a function or name that is not registered (also a LookupError)
 │   └── TransactionUnusable   the caller's transaction is aborted, read-only, closed, or missing
+├── KeyMissing                this process lacks the key that a payload was encrypted with
 ├── ConfigError               a setting that cannot work (also a ValueError)
 ├── ConnectionFailed          the database does not answer
 ├── SchemaError               the schema is missing, behind, or newer than this version supports
@@ -55,6 +56,10 @@ class InvalidPayload(InvalidJob):
 
 class PayloadTooLarge(InvalidPayload):
     """Arguments or a result above the size limit: store the data, pass its id."""
+
+
+class KeyMissing(PgQueueError):
+    """This process lacks the key that a payload was encrypted with; nothing is lost by that."""
 
 
 class UnknownTask(EnqueueError, LookupError):

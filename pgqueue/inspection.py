@@ -7,14 +7,16 @@ table. What is asked for varies, so lists are SQLAlchemy Core; what does not is 
 from __future__ import annotations
 
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import NullPool, Text, cast, create_engine, func, select
+from sqlalchemy import NullPool, Text, cast, create_engine, func, literal_column, select
 from sqlalchemy.exc import DBAPIError
 
 from pgqueue import connections, payload, store
-from pgqueue.errors import InvalidPayload, JobNotFound
+from pgqueue.codec import is_sealed, opened
+from pgqueue.errors import InvalidPayload, JobNotFound, KeyMissing
+from pgqueue.redaction import HIDDEN, MARK, Redaction
 from pgqueue.schema import attempts, jobs
 from pgqueue.views import (
     COUNT_CAP,
@@ -31,14 +33,32 @@ from pgqueue.views import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sqlalchemy import Connection, Select
+    from sqlalchemy import ColumnElement, Connection, Select
 
+    from pgqueue.codec import Codec
     from pgqueue.config import Settings
 
 PAGE: Final = 1000
 """Rows of one statement; longer lists are read page by page."""
 
 _JSON_COLUMNS: Final = ("args", "meta", "result")
+# Arguments as lists show them. Where some are hidden, what lies deeper is not shown at all: a list
+# is no place to look into it, and this need not know the paths. Names of `?`, `#>`, `jsonb_each`
+# never fail on what a stranger wrote; whole arguments never leave the server.
+_SHOWN_ARGS: Final[ColumnElement[str]] = literal_column("""
+    case
+        when not jobs.meta ? '$pgqueue' then left(jobs.args::text, 200)
+        when jsonb_typeof(jobs.args) <> 'object' then '***'
+        else (
+            select left(coalesce(jsonb_object_agg(member.key, case
+                when jsonb_typeof(member.value) in ('object', 'array') then '"..."'
+                when jobs.meta #> '{$pgqueue,redact}' ? member.key then '"***"'
+                else member.value
+            end), '{}')::text, 200)
+            from jsonb_each(jobs.args) as member
+        )
+    end
+""")
 _WAITING: Final = (jobs.c.run_at > func.clock_timestamp()).label("waiting")
 
 
@@ -48,10 +68,11 @@ class Inspector:
     Args:
         dsn: as libpq reads it.
         settings: give the time limits.
+        codec: opens encrypted arguments and results; without it they are shown as envelopes.
     """
 
-    def __init__(self, dsn: str, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, dsn: str, settings: Settings, codec: Codec | None = None) -> None:
+        self._settings, self._codec = settings, codec
         self._engine = create_engine(
             "postgresql+psycopg://",
             creator=lambda: connections.connect(dsn, settings, "inspect", autocommit=False),
@@ -68,8 +89,7 @@ class Inspector:
             after: continue a list: only jobs with a smaller id than this.
         """
         columns = [column for column in jobs.c if column.name in _LIST_COLUMNS]
-        args = func.left(cast(jobs.c.args, Text), 200).label("args")
-        query = _matching(select(*columns, _WAITING, args), which)
+        query = _matching(select(*columns, _WAITING, _SHOWN_ARGS.label("args")), which)
         if after is not None:
             query = query.where(jobs.c.id < after)
         with self._reading() as connection:
@@ -111,7 +131,22 @@ class Inspector:
                 raise JobNotFound(f"no job has the id {job_id}")
             views = [_attempt(dict(found)) for found in connection.execute(history).mappings()]
         values = dict(row) | {name: _decoded(row[name]) for name in _JSON_COLUMNS}
-        return JobView(**values, attempts=views)
+        return JobView(**self._readable(values), attempts=views)
+
+    def _readable(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Open what is encrypted, and hide what the job's meta says to hide."""
+        for name in ("args", "result"):
+            if is_sealed(values[name]):
+                # Whoever lacks the key sees the envelope: this is for looking, not for running.
+                with suppress(KeyMissing, InvalidPayload):
+                    context = f"{name} of {values['task']}"
+                    values[name] = payload.decode(opened(self._codec, values[name], context))
+        meta = values["meta"]
+        if isinstance(meta, dict) and MARK in meta:
+            shown = Redaction.marked(meta).hide(values["args"])
+            values["args"] = shown if isinstance(shown, dict) else HIDDEN
+            values["meta"] = {name: value for name, value in meta.items() if name != MARK}
+        return values
 
     def status(self) -> Status:
         """Queues and workers now."""

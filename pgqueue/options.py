@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Mapping
     from datetime import datetime, timedelta
 
     from pgqueue.retry import RetryRule
@@ -25,7 +25,10 @@ class TaskOptions(TypedDict, total=False):
         dead_on: exceptions after which no retry can help.
         transactional: the handler's writes on `context.connection` and the job's finish are one
             commit.
-        version: of the arguments; kept with the job.
+        version: of the arguments; kept with the job. A worker gives back what is newer.
+        upgrade: by version, what makes arguments of the next version of those: stored JSON
+            objects, the whole of them.
+        redact: arguments that are shown as `***`: a name at any depth, or a path from the top.
     """
 
     name: str | None
@@ -37,6 +40,8 @@ class TaskOptions(TypedDict, total=False):
     dead_on: tuple[type[BaseException], ...]
     transactional: bool
     version: int
+    upgrade: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]
+    redact: Collection[str]
 
 
 class JobOptions(TypedDict, total=False):

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 MAX_MESSAGE: Final = 10_000
 MAX_TRACEBACK: Final = 50_000
 
+HELD_BACK_FOR: Final = 30.0
+"""Seconds until a job is due again that nobody here could read: somebody must deploy a key."""
+
 Ending = Literal["retried", "dead", "cancelled", "expired", "interrupted"]
 
 
@@ -89,9 +92,19 @@ class AttemptCancelled(PgQueueError):
     """The attempt ended because somebody asked for it. Recorded, never raised into a handler."""
 
 
-def release(job: ClaimedJob, *, delay: float = 0.0) -> Unsuccessful:
-    """The job goes back unstarted, at no cost, due again after `delay` seconds."""
-    return Unsuccessful(job.id, job.lease, "ready", delay=delay, refund=1)
+class HeldBack(PgQueueError):
+    """This process cannot run the job now, through no fault of the job: another one may.
+
+    Never raised into a handler; nothing of it is recorded, the worker tells of it.
+    """
+
+
+def release(job: ClaimedJob, *, delay: float = 0.0, reason: str | None = None) -> Unsuccessful:
+    """The job goes back unstarted, at no cost, due again after `delay` seconds.
+
+    A reason is for the worker to tell; without an `ending` the table keeps none.
+    """
+    return Unsuccessful(job.id, job.lease, "ready", delay=delay, refund=1, message=reason)
 
 
 def expired(job: ClaimedJob) -> Unsuccessful:
@@ -139,6 +152,8 @@ def decide(
         dead_on: exceptions that are never retried. A Retry that the handler raises outranks a
             class that merely covers it, such as Exception.
     """
+    if isinstance(error, HeldBack):
+        return release(job, delay=HELD_BACK_FOR, reason=clean(str(error)))
     if isinstance(error, Snooze):
         return _snoozed(error, job)
     if isinstance(error, Cancel):

@@ -8,6 +8,7 @@ fraction beyond 1e16 as the integer of its shortest decimal form.
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
@@ -19,6 +20,8 @@ MAX_DEPTH: Final = 64
 
 MAX_DIGITS: Final = 4300
 """Digits of an integer; Python refuses to read longer ones."""
+
+log: Final = logging.getLogger("pgqueue")
 
 _MAX_BITS: Final = 14_284  # the longest integers that surely have no more than MAX_DIGITS digits
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
@@ -68,6 +71,40 @@ def encode_result(value: Any, *, limit: int) -> str | None:
     Args and errors as for `encode_args`; any JSON value is accepted.
     """
     return None if value is None else _encode(value, "result", limit)
+
+
+class SizeWatch:
+    """Logs a warning for arguments that are larger than is good, once for each task.
+
+    A log line and not a Python warning: those are hidden in production, where the large ones are,
+    and where they are turned into errors they would undo the caller's business for a hint.
+
+    Args:
+        limit: in bytes of JSON.
+
+    Attributes:
+        attention: characters from which on the exact size is worth a look.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.attention = limit // 4
+        self._told: set[str] = set()
+
+    def __call__(self, task: str, text: str) -> None:
+        """Look at the JSON text of a job's arguments."""
+        size = len(text.encode())
+        if size <= self._limit or task in self._told:
+            return
+        self._told.add(task)
+        log.warning(
+            "arguments of task %s take %d bytes of JSON, more than %d (Settings.warn_payload): "
+            "store the data and pass its id; said once for each task",
+            task,
+            size,
+            self._limit,
+            extra={"event": "PayloadLarge", "task": task, "size": size},
+        )
 
 
 def decode(text: str) -> Any:

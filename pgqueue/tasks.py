@@ -6,35 +6,45 @@ client.Producer brings that to the database.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar
 
 from pgqueue import handler
+from pgqueue.converters import arguments
 from pgqueue.enqueue import contract
 from pgqueue.errors import ConfigError
 from pgqueue.job import DEFAULT_MAX_ATTEMPTS, DEFAULT_QUEUE, NewJob
 from pgqueue.options import chosen
+from pgqueue.redaction import Redaction
 from pgqueue.retry import DEFAULT_RETRY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Collection
     from datetime import timedelta
     from typing import Unpack
 
     from pgqueue.client import JobHandle, Producer
+    from pgqueue.codec import Codec
     from pgqueue.config import Settings
     from pgqueue.context import JobContext
+    from pgqueue.converters.base import Converter
     from pgqueue.options import JobOptions
     from pgqueue.retry import RetryRule
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
+"""Stored arguments of one version -> those of the next: JSON data, the whole object."""
+
 
 class TaskHome(Protocol):
     """What a task needs of the app that registered it."""
 
     settings: Settings
+    codec: Codec | None
+    redact: frozenset[str]
 
     def producer(self, connection: Any, require_transaction: bool | None) -> Producer:
         """The way to the database, in a connection's transaction or in one of our own."""
@@ -52,6 +62,9 @@ class Task(Generic[P, R]):
         is_async: whether it runs on the worker's event loop.
         required, accepted: names of arguments that a call must have, and may have.
         takes_context: whether its first parameter is the JobContext.
+        arguments, returns: convert arguments and result; None where they are JSON as they are.
+        redaction: which arguments nobody is shown.
+        codec: encrypts and opens arguments and results, as the app's.
     """
 
     takes_context = False
@@ -70,6 +83,8 @@ class Task(Generic[P, R]):
         dead_on: tuple[type[BaseException], ...] = (),
         transactional: bool = False,
         version: int = 1,
+        upgrade: Mapping[int, Upgrade] | None = None,
+        redact: Collection[str] = (),
     ) -> None:
         self.app = app
         self.function: Callable[..., R] = function
@@ -79,10 +94,23 @@ class Task(Generic[P, R]):
         self.name = handler.task_name(function) if name is None else name
         self.queue, self.priority, self.max_attempts = queue, priority, max_attempts
         self.timeout, self.version, self.transactional = timeout, version, transactional
+        self.upgrade = _checked_upgrade(self.name, version, upgrade or {})
+        self.redaction = Redaction(app.redact | frozenset(Redaction(redact).names))
+        self._mark = self.redaction.mark()
+        self.arguments, self.returns = self._converters()
+        self.codec = app.codec
         self.retry: RetryRule = _checked_rule(self.name, retry)
         self.dead_on = _checked_exceptions(self.name, dead_on)
         update_wrapper(self, function)
         contract.encode(self.new_job({}, {}), limit=app.settings.max_payload)
+
+    def _converters(self) -> tuple[arguments.Arguments | None, Converter | None]:
+        owner, parameters = handler.describe(self.function), self.signature.parameters.values()
+        stored = list(parameters)[1 if self.takes_context else 0 :]
+        return (
+            arguments.compile_arguments(self.function, stored, self.redaction, owner),
+            arguments.compile_result(self.function, self.signature.return_annotation, owner),
+        )
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)
@@ -136,15 +164,29 @@ class Task(Generic[P, R]):
         return self.new_job(self.bind(args, kwargs), {})
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The arguments of a call by name.
+        """The arguments of a call by name, as JSON data.
 
         Raises:
             TypeError: the function does not take these arguments.
+            InvalidPayload: a value does not fit its parameter's annotation.
         """
         try:
-            return handler.bind(self.signature, self.takes_context, args, kwargs)
+            bound = handler.bind(self.signature, self.takes_context, args, kwargs)
         except TypeError as error:
             raise TypeError(f"{self.name}: {error}") from None
+        if self.arguments is not None:
+            self.arguments.encode(bound)
+        return bound
+
+    def read_result(self, result: Any) -> Any:
+        """What the handler returned, of the type it is annotated with, from a JobView's `result`.
+
+        Raises:
+            InvalidPayload: it does not fit the annotation.
+        """
+        if result is None or self.returns is None:
+            return result
+        return arguments.read_result(self.returns, result)
 
     def new_job(self, args: dict[str, Any], options: Mapping[str, Any]) -> NewJob:
         """A job of this task: its own defaults, and over them the options of a call."""
@@ -154,7 +196,14 @@ class Task(Generic[P, R]):
             "max_attempts": self.max_attempts,
             "timeout": self.timeout,
         }
+        if self._mark:
+            options = {**options, "meta": self._marked(options.get("meta"))}
         return NewJob(task=self.name, version=self.version, args=args, **{**defaults, **options})
+
+    def _marked(self, meta: Any) -> Any:
+        if not isinstance(meta, Mapping | None):
+            return meta  # refused with all else that is checked
+        return {**(meta or {}), **self._mark}
 
 
 class ContextTask(Task[P, R]):
@@ -207,6 +256,19 @@ def _checked_rule(name: str, rule: Any) -> RetryRule:
         )
     checked: RetryRule = rule
     return checked
+
+
+def _checked_upgrade(
+    name: str, version: int, upgrade: Mapping[int, Upgrade]
+) -> Mapping[int, Upgrade]:
+    for each, step in upgrade.items():
+        known = type(version) is int and type(each) is int and 1 <= each < version
+        if not known or not callable(step):
+            raise ConfigError(
+                f"{name}: upgrade={{{each!r}: {step!r}}} does not fit version={version!r}: give "
+                f"functions from the arguments of a version to those of the next, by the old one"
+            )
+    return dict(upgrade)
 
 
 def _checked_exceptions(name: str, dead_on: Any) -> tuple[type[BaseException], ...]:

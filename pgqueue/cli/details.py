@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pgqueue.cli.output import clean, say, show
+from pgqueue.codec import describe, is_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,9 +40,13 @@ def _facts(job: JobView) -> Iterator[tuple[str, Any]]:
     yield "started", job.started_at
     yield "cancel asked", job.cancel_requested_at
     yield "finished", job.finished_at
-    yield "args", _json(job.args)
+    yield "args", _readable(job.args)
     yield "meta", _json(job.meta) if job.meta else None
-    yield "result", _json(job.result) if job.result is not None else None
+    yield "result", _readable(job.result) if job.result is not None else None
+
+
+def _readable(value: Any) -> str:
+    return clean(describe(value)) if is_sealed(value) else _json(value)
 
 
 def _json(value: Any) -> str:

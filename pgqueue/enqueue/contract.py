@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from pgqueue import payload
+from pgqueue.codec import seal
 from pgqueue.errors import InvalidJob, InvalidName
 from pgqueue.job import (
     DEFAULT_MAX_ATTEMPTS,
@@ -26,6 +27,9 @@ from pgqueue.job import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from pgqueue.codec import Codec
+    from pgqueue.payload import SizeWatch
 
 CHUNK_JOBS: Final = 10_000
 CHUNK_BYTES: Final = 16 * 1024 * 1024
@@ -45,12 +49,16 @@ _control_character: Final = re.compile("[\x00-\x1f\x7f-\x9f]").search
 _quote: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def encode(job: NewJob, *, limit: int) -> str:
+def encode(
+    job: NewJob, *, limit: int, watch: SizeWatch | None = None, codec: Codec | None = None
+) -> str:
     """The document of one job.
 
     Args:
         job: what to enqueue.
         limit: the largest size of its arguments, and of its meta, in bytes of JSON.
+        watch: told of large arguments.
+        codec: encrypts the arguments; None stores them as they are.
 
     Raises:
         InvalidJob: an option out of range; the message starts with its name.
@@ -60,10 +68,8 @@ def encode(job: NewJob, *, limit: int) -> str:
     """
     if not isinstance(job, NewJob):
         raise TypeError(f"{payload.show(job)} is not a NewJob: make one with task.job(...)")
-    document = (
-        f'{{"task":"{_name("task", job.task, TASK_LENGTH)}"'
-        f',"args":{payload.encode_args(job.args, limit=limit)}'
-    )
+    args = stored_args(job, limit, watch, codec)
+    document = f'{{"task":"{_name("task", job.task, TASK_LENGTH)}","args":{args}'
     if job.queue != DEFAULT_QUEUE:
         document += f',"queue":"{_name("queue", job.queue, QUEUE_LENGTH)}"'
     document += _integer("priority", job.priority, 0, PRIORITY_MIN, PRIORITY_MAX)
@@ -80,7 +86,23 @@ def encode(job: NewJob, *, limit: int) -> str:
     return document + "}"
 
 
-def encode_many(jobs: Iterable[NewJob], *, limit: int) -> Iterator[tuple[str, int]]:
+def stored_args(job: NewJob, limit: int, watch: SizeWatch | None, codec: Codec | None) -> str:
+    """The arguments of a job as they are stored: JSON, sealed where there is a codec."""
+    args = payload.encode_args(job.args, limit=limit)
+    if watch is not None and len(args) > watch.attention:
+        watch(job.task, args)
+    if codec is not None and args != "{}":
+        args = seal(codec, args, f"args of {job.task}")
+    return args
+
+
+def encode_many(
+    jobs: Iterable[NewJob],
+    *,
+    limit: int,
+    watch: SizeWatch | None = None,
+    codec: Codec | None = None,
+) -> Iterator[tuple[str, int]]:
     """The documents of many jobs: chunks of at most 10,000 jobs or 16 MiB, made one by one.
 
     Yields:
@@ -93,7 +115,7 @@ def encode_many(jobs: Iterable[NewJob], *, limit: int) -> Iterator[tuple[str, in
     size = 0
     for index, job in enumerate(jobs):
         try:
-            document = encode(job, limit=limit)
+            document = encode(job, limit=limit, watch=watch, codec=codec)
         except InvalidJob as error:
             raise type(error)(f"[{index}].{error}") from None
         bytes_more = len(document) if document.isascii() else len(document.encode())

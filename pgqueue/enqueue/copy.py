@@ -9,6 +9,7 @@ before the error is raised: the caller's transaction goes on, with the jobs befo
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +27,9 @@ from pgqueue.job import NewJob
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from pgqueue.codec import Codec
+    from pgqueue.payload import SizeWatch
+
 COPY_JOBS: Final = 1_000
 """Jobs of one COPY: ten times as many would be 3 % faster, and ten times as many in memory."""
 
@@ -36,22 +40,32 @@ _NULL: Final = r"\N"
 _NO_TIME: Final = contract.EARLIEST
 
 
-def copy(
-    conn: Any,
-    jobs: Iterable[NewJob],
-    *,
-    limit: int,
-    on_progress: Callable[[int], object] | None,
-    require_transaction: bool = False,
-) -> int:
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds for all jobs of a load.
+
+    Attributes:
+        limit: the largest arguments, and the largest meta, in bytes of JSON.
+        on_progress: called with the number of jobs so far, after each COPY.
+        require_transaction: refuse a caller whose next statement commits on its own.
+        watch: told of large arguments.
+        codec: encrypts the arguments; None stores them as they are.
+    """
+
+    limit: int
+    on_progress: Callable[[int], object] | None = None
+    require_transaction: bool = False
+    watch: SizeWatch | None = None
+    codec: Codec | None = None
+
+
+def copy(conn: Any, jobs: Iterable[NewJob], terms: Terms) -> int:
     """Copy jobs in the transaction of a psycopg Connection.
 
     Args:
         conn: with its transaction open; in autocommit mode each 1,000 jobs are committed.
         jobs: read 1,000 at a time.
-        limit: the largest arguments, and the largest meta, in bytes of JSON.
-        on_progress: called with the number of jobs so far, after each COPY.
-        require_transaction: refuse a caller whose next statement commits on its own.
+        terms: what holds for all of them.
 
     Returns:
         The number of jobs.
@@ -62,42 +76,35 @@ def copy(
         TransactionUnusable, SchemaError, EnqueueError: as `callers.send`.
     """
     _require(conn, psycopg.Connection, "copy_jobs", "acopy_jobs")
-    load = _Load(jobs, limit)
+    load = _Load(jobs, terms)
     while batch := load.read():
-        psycopg3.check(conn, require_transaction)
+        psycopg3.check(conn, terms.require_transaction)
         with explained:
             cursor = psycopg.Cursor(conn, row_factory=tuple_row)
             clock = cursor.execute(store.statement("copy_clock")).fetchone()
             with cursor.copy(store.statement("copy_jobs")) as lines:
                 for block in load.blocks(batch, clock):
                     lines.write(block)
-        load.finished(len(batch), on_progress)
+        load.finished(len(batch))
     if load.lanes:
         with explained:
             psycopg.Cursor(conn).execute(store.statement("copy_wake"), load.lanes_document)
     return load.copied
 
 
-async def acopy(
-    conn: Any,
-    jobs: Iterable[NewJob],
-    *,
-    limit: int,
-    on_progress: Callable[[int], object] | None,
-    require_transaction: bool = False,
-) -> int:
+async def acopy(conn: Any, jobs: Iterable[NewJob], terms: Terms) -> int:
     """As `copy`, for a psycopg AsyncConnection."""
     _require(conn, psycopg.AsyncConnection, "acopy_jobs", "copy_jobs")
-    load = _Load(jobs, limit)
+    load = _Load(jobs, terms)
     while batch := load.read():
-        psycopg3.check(conn, require_transaction)
+        psycopg3.check(conn, terms.require_transaction)
         with explained:
             cursor = psycopg.AsyncCursor(conn, row_factory=tuple_row)
             clock = await (await cursor.execute(store.statement("copy_clock"))).fetchone()
             async with cursor.copy(store.statement("copy_jobs")) as lines:
                 for block in load.blocks(batch, clock):
                     await lines.write(block)
-        load.finished(len(batch), on_progress)
+        load.finished(len(batch))
     if load.lanes:
         with explained:
             wake = store.statement("copy_wake")
@@ -113,9 +120,9 @@ class _Load:
         lanes: (queue, priority) of those that are due.
     """
 
-    def __init__(self, jobs: Iterable[NewJob], limit: int) -> None:
+    def __init__(self, jobs: Iterable[NewJob], terms: Terms) -> None:
         self._jobs = iter(jobs)
-        self._limit = limit
+        self._terms = terms
         self._error: Exception | None = None
         self.copied = 0
         self.lanes: set[tuple[str, int]] = set()
@@ -142,7 +149,7 @@ class _Load:
             batch: the jobs.
             clock: the row of copy_clock.sql; None only checks them, as far as no clock is needed.
         """
-        rows = _Rows(self._limit, clock and datetime.fromisoformat(_text(clock[0])))
+        rows = _Rows(self._terms, clock and datetime.fromisoformat(_text(clock[0])))
         for start in range(0, len(batch), BLOCK):
             lines: list[str] = []
             try:
@@ -155,12 +162,12 @@ class _Load:
         if clock:
             self.lanes |= rows.lanes
 
-    def finished(self, jobs: int, on_progress: Callable[[int], object] | None) -> None:
+    def finished(self, jobs: int) -> None:
         """Count jobs that were copied, or raise what was wrong with one of them."""
         self._raise()
         self.copied += jobs
-        if on_progress is not None:
-            on_progress(self.copied)
+        if self._terms.on_progress is not None:
+            self._terms.on_progress(self.copied)
 
     def _raise(self) -> None:
         if self._error is not None:
@@ -170,8 +177,9 @@ class _Load:
 class _Rows:
     """Makes lines. Most jobs of a load differ in their arguments alone, so the rest is kept."""
 
-    def __init__(self, limit: int, now: datetime | None) -> None:
-        self._limit, self._now = limit, now and now.replace(tzinfo=UTC)
+    def __init__(self, terms: Terms, now: datetime | None) -> None:
+        self._terms, self._limit = terms, terms.limit
+        self._now = now and now.replace(tzinfo=UTC)
         # Equal options give equal text, whatever their types: True is 1 as a priority.
         self._known: dict[tuple[Any, ...], str] = {}
         self.lanes: set[tuple[str, int]] = set()
@@ -189,7 +197,8 @@ class _Rows:
             text = None
         if text is None or job.key is not None:
             text = self._known[options] = self._render(job)
-        args = payload.encode_args(job.args, limit=self._limit)
+        terms = self._terms
+        args = contract.stored_args(job, terms.limit, terms.watch, terms.codec)
         meta = "{}"
         if job.meta or type(job.meta) is not dict:
             meta = payload.encode_args(job.meta, limit=self._limit, path="meta")

@@ -80,11 +80,25 @@ class LeaseGone:
 
 @dataclass(frozen=True, slots=True)
 class TaskUnknown:
-    """Jobs of a task that this worker does not know were given back."""
+    """Jobs of a task that this worker does not know were given back.
+
+    With a `version` it knows the task, but not in that version.
+    """
 
     task: str
     count: int
     delay: float
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobsHeldBack:
+    """Jobs that this worker cannot read were given back: their key is missing here."""
+
+    task: str
+    count: int
+    delay: float
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +151,7 @@ Event = (
     | JobFailed
     | LeaseGone
     | TaskUnknown
+    | JobsHeldBack
     | JobsRescued
     | JobsExpired
     | DatabaseLost

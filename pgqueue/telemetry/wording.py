@@ -63,8 +63,14 @@ def _words(event: Event) -> Line:  # noqa: C901, PLR0911, PLR0912 - one case an 
             )
         case events.TaskUnknown():
             return logging.WARNING, (
-                f"task {event.task!r} is not known here: {event.count} jobs given back, due again "
-                f"in {event.delay:.0f} s; deploy its code, or work its queue elsewhere"
+                f"task {event.task!r} is not known here{_version(event)}: {event.count} jobs given "
+                f"back, due again in {event.delay:.0f} s; deploy its code, or work its queue "
+                "elsewhere"
+            )
+        case events.JobsHeldBack():
+            return logging.ERROR, (
+                f"{event.count} jobs of task {event.task!r} cannot be read here and were given "
+                f"back, due again in {event.delay:.0f} s: {event.reason}"
             )
         case events.JobsRescued():
             return _rescued(event)
@@ -80,6 +86,10 @@ def _words(event: Event) -> Line:  # noqa: C901, PLR0911, PLR0912 - one case an 
             return logging.WARNING, f"{event.step}: {event.error}; tries again at its next turn"
         case _:
             assert_never(event)
+
+
+def _version(event: events.TaskUnknown) -> str:
+    return "" if event.version is None else f" in version {event.version}"
 
 
 def _failed(event: events.JobFailed) -> Line:

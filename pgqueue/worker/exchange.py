@@ -20,6 +20,7 @@ from pgqueue.errors import ConnectionFailed, InvalidPayload
 from pgqueue.outcome import Succeeded, Unsuccessful
 from pgqueue.telemetry import events
 from pgqueue.worker.pace import Pace
+from pgqueue.worker.telling import Telling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,6 +84,7 @@ class Exchange:
         emit: Events,
     ) -> None:
         self._carrier, self._settings, self._emit = carrier, settings, emit
+        self._tell = Telling(emit)
         self._worker_id, self._lanes = worker_id, lanes
         self._intake, self._inbox, self._ledger = intake, inbox, ledger
         self._pace = Pace(settings.poll_interval, time.monotonic())
@@ -239,16 +241,8 @@ class Exchange:
         for done, attempt in self._ledger.confirmed(finishing, recorded):
             self._poll_at = min(self._poll_at, now + done.delay)
             if attempt is not None:
-                self._tell(done, attempt)
+                self._tell(done, attempt.job)
         self._batch = min(self._batch * 2, store.BATCH)
-
-    def _tell(self, done: Unsuccessful, attempt: Attempt) -> None:
-        if done.ending not in ("retried", "dead"):
-            return
-        job = attempt.job
-        delay = done.delay if done.state == "ready" else None
-        kind, message = done.error_type or "", done.message or ""
-        self._emit(events.JobFailed(job.id, job.task, job.attempt, kind, message, delay))
 
     def _claimed(
         self, claimed: list[ClaimedJob], lanes: list[LaneClaim], room: int, now: float

@@ -4,40 +4,94 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from pgqueue import outcome, payload
-from pgqueue.errors import InvalidPayload
-from pgqueue.outcome import JobTimeout, Succeeded, Unsuccessful
+from pgqueue import codec, handler, outcome, payload
+from pgqueue.converters.arguments import encode_result
+from pgqueue.errors import InvalidPayload, KeyMissing
+from pgqueue.outcome import HeldBack, JobTimeout, Succeeded, Unsuccessful
+from pgqueue.redaction import MARK
 
 if TYPE_CHECKING:
+    from collections.abc import KeysView
+
     from pgqueue.config import Settings
+    from pgqueue.tasks import Task, Upgrade
     from pgqueue.worker.parts import Attempt
 
 
 def prepare(attempt: Attempt) -> dict[str, Any]:
-    """The arguments of an attempt, decoded and checked.
+    """The arguments of an attempt: decoded, brought to the task's version, of the handler's types.
 
     Raises:
         InvalidPayload: what is stored cannot be decoded, or the handler does not take it.
+        HeldBack: it is encrypted with a key that this process lacks.
     """
-    job = attempt.job
-    args = payload.decode(job.args)
-    if not isinstance(args, dict):
-        raise InvalidPayload(f"args of job {job.id} are a {type(args).__name__}, not an object")
+    job, task = attempt.job, attempt.task
+    args: dict[str, Any] = payload.decode(job.args)
     if job.meta != "{}":
-        attempt.meta = payload.decode(job.meta)
-    _check_parameters(attempt, args)
+        attempt.meta = meta = payload.decode(job.meta)
+        if MARK in meta:
+            del meta[MARK]
+    if type(args) is not dict or job.version != task.version or not _fits(task, args.keys()):
+        args = _adapted(attempt, args)
+    if task.arguments is not None:
+        try:
+            task.arguments.decode(args)
+        except InvalidPayload as error:
+            raise InvalidPayload(_misfit(attempt, str(error))) from None
     return args
 
 
-def _check_parameters(attempt: Attempt, args: dict[str, Any]) -> None:
-    names = args.keys()
-    required, accepted = attempt.task.required, attempt.task.accepted
-    if names == required or required <= names <= accepted:
-        return
+def _fits(task: Task[..., object], names: KeysView[str]) -> bool:
+    """A fast test of the names; False means only: look closer."""
+    return names == task.required or task.required <= names <= task.accepted
+
+
+def _adapted(attempt: Attempt, args: Any) -> dict[str, Any]:
+    job, task = attempt.job, attempt.task
+    if codec.is_sealed(args):
+        args = _opened(attempt, args)
+    if not isinstance(args, dict):
+        raise InvalidPayload(f"args of job {job.id} are a {type(args).__name__}, not an object")
+    adapted: dict[str, Any] = args
+    for version in range(job.version, task.version):
+        if (step := task.upgrade.get(version)) is not None:
+            adapted = _upgraded(attempt, step, version, adapted)
+    if not _fits(task, adapted.keys()):
+        try:
+            handler.bind(task.signature, task.takes_context, (), adapted)
+        except TypeError as error:
+            raise InvalidPayload(_misfit(attempt, f"{task.name}: {error}")) from None
+    return adapted
+
+
+def _opened(attempt: Attempt, args: Any) -> Any:
+    task = attempt.task
     try:
-        attempt.task.bind((), args)
-    except TypeError as error:
-        raise InvalidPayload(f"stored arguments do not fit: {error}") from None
+        return payload.decode(codec.opened(task.codec, args, f"args of {task.name}"))
+    except KeyMissing as error:
+        raise HeldBack(str(error)) from None
+
+
+def _upgraded(
+    attempt: Attempt, step: Upgrade, version: int, args: dict[str, Any]
+) -> dict[str, Any]:
+    what = f"the upgrade of {attempt.task.name} from version {version}"
+    try:
+        upgraded: Any = step(args)
+    except Exception as error:
+        error.add_note(f"raised by {what}")
+        raise InvalidPayload(f"{what} raised {type(error).__name__}: {error}") from error
+    if not isinstance(upgraded, dict):
+        raise InvalidPayload(
+            f"{what} returned a {type(upgraded).__name__}, not a dict of arguments"
+        )
+    return upgraded
+
+
+def _misfit(attempt: Attempt, what: str) -> str:
+    stored, wanted = attempt.job.version, attempt.task.version
+    old = f" (stored as version {stored}, the task is at {wanted})" if stored != wanted else ""
+    return f"stored arguments do not fit{old}: {what}"
 
 
 _ENDED: Final = (outcome.Settled, outcome.Doubtful)
@@ -56,7 +110,12 @@ def succeeded(
     if isinstance(value, _ENDED):
         return value
     try:
+        if (converter := attempt.task.returns) is not None:
+            value = encode_result(converter, value)
         result = payload.encode_result(value, limit=settings.max_payload)
+        if attempt.task.codec is not None:
+            context = f"result of {attempt.task.name}"
+            result = codec.seal(attempt.task.codec, result or "null", context)
     except Exception as error:  # noqa: BLE001 - encoding may call into the value's own code
         return failed(attempt, error)
     return Succeeded(attempt.job.id, attempt.job.lease, result)

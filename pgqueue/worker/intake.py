@@ -51,9 +51,10 @@ class Intake:
         """Start what was claimed, best first; give back what cannot run here."""
         batches: dict[bool, list[Attempt]] = {kind: [] for kind in self._executors}
         for job in claimed:
-            task = self._registry.find(job.task)
+            task = self._registry.find(job.task, job.version)
             if task is None:
-                self._ledger.owe(outcome.release(job, delay=self._registry.missed(job.task, now)))
+                delay = self._registry.missed(job.task, now, job.version)
+                self._ledger.owe(outcome.release(job, delay=delay))
             elif job.expired:
                 self._ledger.owe(outcome.expired(job))
             else:

@@ -1,6 +1,7 @@
 """What a worker can run, and what it met that it cannot. Pure, but for the dice.
 
-A job of an unknown task is given back, not failed: in a rolling deploy the new workers have it.
+A job of an unknown task, or of a newer version of one, is given back, not failed: in a rolling
+deploy the new workers have it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ LAST_DELAY: Final = 30.0
 WARN_EVERY: Final = 60.0
 """Seconds between two warnings about the same task."""
 
+Missed = tuple[str, int | None]
+"""A task's name, and the version where only that is unknown."""
+
 
 class Registry:
     """The app's tasks, by name.
@@ -31,28 +35,32 @@ class Registry:
 
     def __init__(self, tasks: Mapping[str, Task[..., object]]) -> None:
         self._tasks = tasks
-        self._since: dict[str, float] = {}
-        self._warned: dict[str, float] = {}
-        self._missed: Counter[str] = Counter()
+        self._since: dict[Missed, float] = {}
+        self._warned: dict[Missed, float] = {}
+        self._missed: Counter[Missed] = Counter()
 
-    def find(self, name: str) -> Task[..., object] | None:
-        """The task of that name, if this worker knows it."""
-        return self._tasks.get(name)
+    def find(self, name: str, version: int = 1) -> Task[..., object] | None:
+        """The task of that name, if this worker knows it, and arguments of that version."""
+        task = self._tasks.get(name)
+        return task if task is None or version <= task.version else None
 
-    def missed(self, name: str, now: float) -> float:
-        """Count a job of an unknown task; the seconds until it is due again.
+    def missed(self, name: str, now: float, version: int = 1) -> float:
+        """Count a job of a task, or of a version of it, that is not known here.
 
-        2 s at first, so that a deploy under way finds it soon, and 30 s in the long run.
+        Returns:
+            The seconds until it is due again: 2 at first, so that a deploy under way finds it
+            soon, and 30 in the long run.
         """
-        self._missed[name] += 1
-        known_for = now - self._since.setdefault(name, now)
+        what = (name, version if name in self._tasks else None)
+        self._missed[what] += 1
+        known_for = now - self._since.setdefault(what, now)
         delay = min(FIRST_DELAY + known_for / 2, LAST_DELAY)
         return delay * random.uniform(0.8, 1.0)  # noqa: S311 - jitter
 
     def warnings(self, now: float) -> Iterator[TaskUnknown]:
-        """What to warn of now: each task once a minute at most."""
-        for name in list(self._missed):
-            if now - self._warned.get(name, now - WARN_EVERY) >= WARN_EVERY:
-                self._warned[name] = now
-                delay = min(FIRST_DELAY + (now - self._since[name]) / 2, LAST_DELAY)
-                yield TaskUnknown(name, self._missed.pop(name), delay)
+        """What to warn of now: each task, in each version, once a minute at most."""
+        for what in list(self._missed):
+            if now - self._warned.get(what, now - WARN_EVERY) >= WARN_EVERY:
+                self._warned[what] = now
+                delay = min(FIRST_DELAY + (now - self._since[what]) / 2, LAST_DELAY)
+                yield TaskUnknown(what[0], self._missed.pop(what), delay, what[1])

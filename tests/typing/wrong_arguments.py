@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from typing import assert_type
+from uuid import UUID
+
+import pydantic
 
 from pgqueue import JobContext, JobHandle, NewJob, PgQueue, Task
 
@@ -27,6 +33,20 @@ def charge(context: JobContext, order_id: int) -> str:
 def plain(x: int) -> None: ...
 
 
+@dataclass
+class Line:
+    price: Decimal
+
+
+class Order(pydantic.BaseModel):
+    id: UUID
+
+
+@app.task(version=2, upgrade={1: dict}, redact={"secret"})
+def invoice(line: Line, order: Order, due: date | None = None) -> tuple[Line, Order, date | None]:
+    return line, order, due
+
+
 registered: Task[[int], None] = app.task(plain)
 
 
@@ -46,6 +66,16 @@ def wrong_arguments_of_a_task() -> None:
     resize.using(None, priority=1).enqueue("1")  # type: ignore[arg-type]
     send.enqueue(1)  # type: ignore[arg-type]
     registered.enqueue("1")  # type: ignore[arg-type]
+
+
+def wrong_types_of_arguments(line: Line, order: Order) -> None:
+    invoice.enqueue(line, order, due=date(2026, 1, 2))
+    assert_type(invoice(line, order)[1], Order)
+    invoice.enqueue(line, line)  # type: ignore[arg-type]
+    invoice.enqueue({"price": "1"}, order)  # type: ignore[arg-type]
+    invoice.enqueue(line, order, due="2026-01-02")  # type: ignore[arg-type]
+    app.enqueue(invoice, line, order)
+    app.enqueue(invoice, order, line)  # type: ignore[call-overload]
 
 
 def the_context_is_not_an_argument(context: JobContext) -> None:
@@ -76,5 +106,7 @@ def wrong_options() -> None:
     resize.using(None, quue="mail")  # type: ignore[call-arg]
     resize.using(None, priority="high")  # type: ignore[arg-type]
     app.using(None, delay="soon")  # type: ignore[arg-type]
+    app.task(upgrade={"1": dict})  # type: ignore[dict-item]
+    app.task(redact=5)  # type: ignore[call-overload]
     app.task(nmae="x")  # type: ignore[call-overload]
     app.task(dead_on=("ValueError",))  # type: ignore[arg-type]

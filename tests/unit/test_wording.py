@@ -19,6 +19,7 @@ EXAMPLES: dict[str, Any] = {
     "float": 1.5,
     "str": "first\nsecond\r\x1b[31m third",
     "float | None": 1.5,
+    "int | None": 3,
     "str | None": "name\nsecond",
     "tuple[int, ...]": (1, 2),
     "tuple[str, ...]": ("a", "b"),

@@ -50,7 +50,7 @@ class DjangoProducer(Producer):
         """Copy jobs without keys, in Django's transaction; how many."""
         self.check_transaction()
         with transaction.driver_connection(self.alias) as connection:
-            return copy.copy(connection, jobs, limit=self.limit, on_progress=on_progress)
+            return copy.copy(connection, jobs, self.terms(on_progress))
 
     async def acopy(
         self, jobs: Iterable[NewJob], on_progress: Callable[[int], object] | None
@@ -104,6 +104,8 @@ class DjangoApp(PgQueue):
             self.settings.max_payload,
             alias=self.alias,
             require_transaction=producer.require_transaction,
+            sizes=producer.sizes,
+            codec=producer.codec,
         )
 
 
