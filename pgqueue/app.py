@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from functools import cached_property
 from types import MappingProxyType
@@ -22,10 +23,12 @@ from pgqueue.config import Settings, resolve_dsn
 from pgqueue.errors import ConfigError, UnknownTask
 from pgqueue.operations import Operator
 from pgqueue.options import chosen
+from pgqueue.queues import Queues
 from pgqueue.tasks import BoundTask, ContextTask, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from datetime import timedelta
     from types import TracebackType
     from typing import Self, Unpack
 
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
     from pgqueue.inspection import Inspector
     from pgqueue.job import NewJob
     from pgqueue.options import JobOptions, TaskOptions
-    from pgqueue.views import JobView
+    from pgqueue.views import JobView, QueueLimit
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -192,7 +195,9 @@ class PgQueue(Enqueuer):
 
     def using(self, connection: Any = None, **options: Unpack[JobOptions]) -> Enqueuer:
         """This app with a transaction, and options for each job; see `Task.using`."""
-        return Enqueuer(self, self.producer(connection), chosen(options))
+        given = chosen(options)
+        producer = self.producer(connection).waiting(given.pop("wait_when_full", None))
+        return Enqueuer(self, producer, given)
 
     def producer(self, connection: Any) -> Producer:
         """What brings this app's jobs to the database, in the connection's transaction."""
@@ -263,6 +268,35 @@ class PgQueue(Enqueuer):
             JobConflict: it has not ended: cancel it first.
         """
         self.operator.delete([_id(job)]).only()
+
+    @property
+    def queues(self) -> Queues:
+        """Sets and lists the limits of queues; see `queues.Queues`."""
+        return Queues(self._own)
+
+    def set_queue(self, name: str, *, max_depth: int | None) -> QueueLimit:
+        """Set how many due jobs may wait in a queue before it takes no more; None for no limit.
+
+        Raises:
+            InvalidJob: out of range, or not the name of a queue.
+        """
+        return self.queues.set(name, max_depth=max_depth)
+
+    def wait_for_room(self, queue: str, *, timeout: float | timedelta = 30) -> None:
+        """Return when the queue is not full: for producers, before their transaction begins.
+
+        Args:
+            queue: its name.
+            timeout: seconds, or a timedelta.
+
+        Raises:
+            QueueFull: it was full for all that time.
+        """
+        self.queues.wait_for_room(queue, timeout)
+
+    async def await_for_room(self, queue: str, *, timeout: float | timedelta = 30) -> None:  # noqa: ASYNC109 - as in wait_for_room
+        """As `wait_for_room`, in a thread."""
+        await asyncio.to_thread(self.wait_for_room, queue, timeout=timeout)
 
     def close(self) -> None:
         """Close the connections of this process; a later enqueue opens new ones."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from pgqueue import connections
+from pgqueue import connections, room
 from pgqueue.config import mask_dsn
 from pgqueue.enqueue import callers, contract
-from pgqueue.errors import ConnectionFailed
+from pgqueue.errors import ConnectionFailed, QueueFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 
     from pgqueue.config import Settings
     from pgqueue.job import Enqueued, NewJob
+    from pgqueue.keys import Changed
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +38,13 @@ class JobHandle:
     Attributes:
         id: the job's id.
         created: False when a job with the same key existed; `id` is then that job's.
+        changed: "replaced" or "rescheduled", when `on_conflict` asked for that and the job that
+            holds the key had not started; None when nothing was changed.
     """
 
     id: int
     created: bool = field(compare=False)
+    changed: Changed | None = field(default=None, compare=False)
 
 
 class OwnConnections:
@@ -118,46 +127,110 @@ class Producer:
         limit: the largest arguments, in bytes of JSON.
         connection: the caller's, whose transaction the jobs belong to; None for a transaction of
             pgqueue's own, which is atomic with nothing of the caller's.
+        patience: seconds to wait for room in a full queue; only without a connection.
     """
 
     own: OwnConnections
     limit: int
     connection: Any | None = None
+    patience: float = 0.0
 
     def one(self, job: NewJob) -> JobHandle:
         """Enqueue a job; what is wrong with it is raised before any SQL."""
         [answer] = self.send([contract.encode(job, limit=self.limit)])
-        return _handle(contract.decode(answer))
+        return _only(job, answer)
 
     async def aone(self, job: NewJob) -> JobHandle:
         """As `one`, on an async connection; without one, in a thread."""
         if self.connection is None:
             return await asyncio.to_thread(self.one, job)
         document = contract.encode(job, limit=self.limit)
-        return _handle(contract.decode(await callers.asend(self.connection, document)))
+        return _only(job, await callers.asend(self.connection, document))
 
     def many(self, jobs: Iterable[NewJob]) -> list[JobHandle]:
         """Enqueue jobs, in order and in one transaction, a statement for each chunk."""
-        answers = self.send(doc for doc, _ in contract.encode_many(jobs, limit=self.limit))
-        return [_handle(done) for answer in answers for done in contract.decode_many(answer)]
+        strict = contract.Strict()
+        chunks = contract.encode_many(strict.noting(jobs), limit=self.limit)
+        return self._sent((doc for doc, _ in chunks), lambda answers: _all(strict, answers))
 
     async def amany(self, jobs: Iterable[NewJob]) -> list[JobHandle]:
         """As `many`, on an async connection; without one, in a thread."""
         if self.connection is None:
             return await asyncio.to_thread(self.many, jobs)
-        handles: list[JobHandle] = []
-        for document, _ in contract.encode_many(jobs, limit=self.limit):
-            answer = await callers.asend(self.connection, document)
-            handles.extend(map(_handle, contract.decode_many(answer)))
-        return handles
+        strict = contract.Strict()
+        answers = [
+            await callers.asend(self.connection, document)
+            for document, _ in contract.encode_many(strict.noting(jobs), limit=self.limit)
+        ]
+        return _all(strict, answers)
 
     def send(self, documents: Iterable[str]) -> list[str]:
         """Send documents as they are, in one transaction; the answers, in order."""
+        return self._sent(documents, list)
+
+    def waiting(self, patience: Any) -> Producer:
+        """This producer, with seconds or a timedelta to wait for room; None changes nothing.
+
+        Raises:
+            TypeError: it has a caller's connection, and must not wait in its transaction.
+            InvalidJob: out of range.
+        """
+        if patience is None:
+            return self
         if self.connection is not None:
-            return [callers.send(self.connection, document) for document in documents]
+            raise TypeError(
+                "wait_when_full waits outside of any transaction, so it does not go together with "
+                "a connection: call app.wait_for_room(queue) before the transaction begins"
+            )
+        return replace(self, patience=contract.patience("wait_when_full", patience))
+
+    def _sent(self, documents: Iterable[str], read: Callable[[list[str]], list[T]]) -> list[T]:
+        """What `read` makes of the answers; an error of it undoes a transaction of our own."""
+        if self.connection is not None:
+            return read([callers.send(self.connection, document) for document in documents])
+        first: list[str] = []
+        rest = iter(documents)
+        end = time.monotonic() + self.patience
+        while True:
+            try:
+                return self._own(first, rest, read)
+            except _FullAtFirst as full:
+                if not self.patience:
+                    raise full.error from full.error.__cause__
+                room.wait(self.own.transaction, full.error.queue, end - time.monotonic())
+
+    def _own(
+        self, first: list[str], rest: Iterator[str], read: Callable[[list[str]], list[T]]
+    ) -> list[T]:
         with self.own.transaction() as connection:
-            return [callers.send(connection, document) for document in documents]
+            first += islice(rest, 1 - len(first))
+            try:
+                answers = [callers.send(connection, document) for document in first]
+            except QueueFull as error:
+                raise _FullAtFirst(error) from None
+            answers += [callers.send(connection, document) for document in rest]
+            return read(answers)
+
+
+class _FullAtFirst(Exception):
+    """The first document was refused: nothing of the call has been used up, it can be repeated."""
+
+    def __init__(self, error: QueueFull) -> None:
+        super().__init__()
+        self.error = error
+
+
+def _only(job: NewJob, answer: str) -> JobHandle:
+    enqueued = contract.decode(answer)
+    contract.check(job, enqueued)
+    return _handle(enqueued)
+
+
+def _all(strict: contract.Strict, answers: Iterable[str]) -> list[JobHandle]:
+    enqueued = [done for answer in answers for done in contract.decode_many(answer)]
+    strict.check(enqueued)
+    return [_handle(done) for done in enqueued]
 
 
 def _handle(enqueued: Enqueued) -> JobHandle:
-    return JobHandle(enqueued.id, enqueued.created)
+    return JobHandle(enqueued.id, enqueued.created, enqueued.changed)

@@ -119,7 +119,9 @@ class Task(Generic[P, R]):
                 or an ORM session, sync or async; None for a transaction of pgqueue's own.
             options: see JobOptions.
         """
-        return BoundTask(self, self.app.producer(connection), chosen(options))
+        given = chosen(options)
+        producer = self.app.producer(connection).waiting(given.pop("wait_when_full", None))
+        return BoundTask(self, producer, given)
 
     def job(self, *args: P.args, **kwargs: P.kwargs) -> NewJob:
         """The job that `enqueue` would enqueue: a value, for `enqueue_many`."""
@@ -178,6 +180,8 @@ class BoundTask(Generic[P, R]):
         Raises:
             TypeError: the function does not take these arguments, or the connection is async.
             InvalidJob: an option or an argument is not acceptable; raised before any SQL.
+            AlreadyEnqueued: another job holds the key, and `on_conflict` is "raise".
+            QueueFull: the queue has reached its `max_depth`.
             TransactionUnusable: the transaction is aborted, read-only or closed.
         """
         return self._producer.one(self.job(*args, **kwargs))

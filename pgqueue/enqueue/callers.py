@@ -19,9 +19,11 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from pgqueue.errors import (
+    AlreadyEnqueued,
     EnqueueError,
     InvalidJob,
     PgQueueError,
+    QueueFull,
     SchemaError,
     TransactionUnusable,
 )
@@ -193,6 +195,8 @@ _MISSING: Final = (
 _EXPLANATIONS: Final[dict[str, tuple[type[PgQueueError], str]]] = {
     "PQ001": (InvalidJob, "{message}"),
     "PQ002": (EnqueueError, "{message}"),
+    "PQ003": (QueueFull, "{message}"),
+    "PQ004": (AlreadyEnqueued, "{message}"),
     "25P02": (TransactionUnusable, _ABORTED),
     "25006": (
         TransactionUnusable,
