@@ -105,6 +105,24 @@ class JobsExpired:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueFilled:
+    """A queue has reached its limit: producers are refused."""
+
+    queue: str
+    depth: int
+    max_depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDrained:
+    """A queue that was full has room again."""
+
+    queue: str
+    depth: int
+    max_depth: int
+
+
+@dataclass(frozen=True, slots=True)
 class DatabaseLost:
     """A part of the worker lost its connection, or a statement failed; it tries again."""
 
@@ -139,6 +157,8 @@ Event = (
     | TaskUnknown
     | JobsRescued
     | JobsExpired
+    | QueueFilled
+    | QueueDrained
     | DatabaseLost
     | DatabaseBack
     | StepFailed
