@@ -49,7 +49,9 @@ declare
     new_id bigint;
     holder bigint;
     change text;
-    made record;
+    made_queue text;
+    made_priority smallint;
+    made_due timestamptz;
     ids bigint[];      -- by position: the id drawn for this job
     answers bigint[];  -- by position: the id to answer; null where no job has a key
     changes text[];    -- by position: what became of the key's holder, where that is not nothing
@@ -108,16 +110,16 @@ begin
             coalesce(document -> 'meta', '{}'),
             coalesce((document ->> 'version')::integer, 1)
         )
-        returning queue, priority, run_at into made;
+        returning queue, priority, run_at into made_queue, made_priority, made_due;
         -- One statement for both looks: each of its own would cost twice as much.
         if exists (
-            select from pgqueue.queues as queue where queue.name = made.queue and queue.is_full
-        ) or (made.run_at <= clock and exists (
-            select from pgqueue.sleepers as sleeper where sleeper.queue = made.queue
+            select from pgqueue.queues as queue where queue.name = made_queue and queue.is_full
+        ) or (made_due <= clock and exists (
+            select from pgqueue.sleepers as sleeper where sleeper.queue = made_queue
         )) then
-            perform pgqueue.refuse_full(array[made.queue]);
-            if made.run_at <= clock then
-                perform pg_catalog.pg_notify('pgqueue.' || made.queue, made.priority::text);
+            perform pgqueue.refuse_full(array[made_queue]);
+            if made_due <= clock then
+                perform pg_catalog.pg_notify('pgqueue.' || made_queue, made_priority::text);
             end if;
         end if;
         return '{"id": ' || new_id || ', "created": true}';
