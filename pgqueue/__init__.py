@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pgqueue.config import Settings
     from pgqueue.context import JobContext, current_job
     from pgqueue.errors import (
+        AlreadyEnqueued,
         Cancel,
         ConfigError,
         ConnectionFailed,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         LeaseLost,
         PayloadTooLarge,
         PgQueueError,
+        QueueFull,
         Retry,
         SchemaError,
         Snooze,
@@ -40,12 +42,14 @@ if TYPE_CHECKING:
         UnknownTask,
     )
     from pgqueue.job import NewJob, State
+    from pgqueue.keys import from_args
     from pgqueue.options import JobOptions, TaskOptions
     from pgqueue.retry import RetryRule, exponential, fixed, linear
     from pgqueue.tasks import Task
-    from pgqueue.views import AttemptView, JobFilter, JobView
+    from pgqueue.views import AttemptView, JobFilter, JobView, QueueLimit
 
 __all__ = [
+    "AlreadyEnqueued",
     "AttemptView",
     "Cancel",
     "Codec",
@@ -70,6 +74,8 @@ __all__ = [
     "PayloadTooLarge",
     "PgQueue",
     "PgQueueError",
+    "QueueFull",
+    "QueueLimit",
     "Retry",
     "RetryRule",
     "SchemaError",
@@ -84,6 +90,7 @@ __all__ = [
     "current_job",
     "exponential",
     "fixed",
+    "from_args",
     "linear",
 ]
 
@@ -94,10 +101,11 @@ _HOMES = {
     "config": ("Settings",),
     "context": ("JobContext", "current_job"),
     "job": ("NewJob", "State"),
+    "keys": ("from_args",),
     "options": ("JobOptions", "TaskOptions"),
     "retry": ("RetryRule", "exponential", "fixed", "linear"),
     "tasks": ("Task",),
-    "views": ("AttemptView", "JobFilter", "JobView"),
+    "views": ("AttemptView", "JobFilter", "JobView", "QueueLimit"),
 }
 
 

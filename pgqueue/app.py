@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from functools import cached_property
 from types import MappingProxyType
@@ -24,11 +25,13 @@ from pgqueue.errors import ConfigError, UnknownTask
 from pgqueue.operations import Operator
 from pgqueue.options import chosen
 from pgqueue.payload import SizeWatch
+from pgqueue.queues import Queues
 from pgqueue.redaction import Redaction
 from pgqueue.tasks import BoundTask, ContextTask, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
+    from datetime import timedelta
     from types import TracebackType
     from typing import Self, Unpack
 
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
     from pgqueue.context import JobContext
     from pgqueue.inspection import Inspector
     from pgqueue.options import JobOptions, TaskOptions
-    from pgqueue.views import JobView
+    from pgqueue.views import JobView, QueueLimit
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -193,7 +196,9 @@ class PgQueue(Enqueuer):
         **options: Unpack[JobOptions],
     ) -> Enqueuer:
         """This app with a transaction, and options for each job; see `Task.using`."""
-        return Enqueuer(self, self.producer(connection, require_transaction), chosen(options))
+        given = chosen(options)
+        producer = self.producer(connection, require_transaction)
+        return Enqueuer(self, producer.waiting(given.pop("wait_when_full", None)), given)
 
     def producer(self, connection: Any, require_transaction: bool | None = None) -> Producer:
         """What brings this app's jobs to the database, in the connection's transaction."""
@@ -273,6 +278,35 @@ class PgQueue(Enqueuer):
             JobConflict: it has not ended: cancel it first.
         """
         self.operator.delete([_id(job)]).only()
+
+    @property
+    def queues(self) -> Queues:
+        """Sets and lists the limits of queues; see `queues.Queues`."""
+        return Queues(self._own)
+
+    def set_queue(self, name: str, *, max_depth: int | None) -> QueueLimit:
+        """Set how many due jobs may wait in a queue before it takes no more; None for no limit.
+
+        Raises:
+            InvalidJob: out of range, or not the name of a queue.
+        """
+        return self.queues.set(name, max_depth=max_depth)
+
+    def wait_for_room(self, queue: str, *, timeout: float | timedelta = 30) -> None:
+        """Return when the queue is not full: for producers, before their transaction begins.
+
+        Args:
+            queue: its name.
+            timeout: seconds, or a timedelta.
+
+        Raises:
+            QueueFull: it was full for all that time.
+        """
+        self.queues.wait_for_room(queue, timeout)
+
+    async def await_for_room(self, queue: str, *, timeout: float | timedelta = 30) -> None:  # noqa: ASYNC109 - as in wait_for_room
+        """As `wait_for_room`, in a thread."""
+        await asyncio.to_thread(self.wait_for_room, queue, timeout=timeout)
 
     def close(self) -> None:
         """Close the connections of this process; a later enqueue opens new ones."""

@@ -4,32 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import time
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from pgqueue import connections
+from pgqueue import connections, room
 from pgqueue.config import mask_dsn
 from pgqueue.enqueue import callers, contract, copy
 from pgqueue.enqueue.copy import Terms
-from pgqueue.errors import ConnectionFailed, TransactionUnusable
+from pgqueue.errors import ConnectionFailed, QueueFull, TransactionUnusable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
+    from typing import Self
 
     from psycopg_pool import ConnectionPool
 
     from pgqueue.codec import Codec
     from pgqueue.config import Settings
     from pgqueue.job import Enqueued, NewJob
+    from pgqueue.keys import Changed
     from pgqueue.payload import SizeWatch
 
 _NO_CONNECTION: Final = (
     "a transaction is required, and without a connection the job commits on its own: "
     "using(connection), or say using(require_transaction=False) where that is meant"
+)
+WAITS_OUTSIDE: Final = (
+    "wait_when_full waits outside of any transaction, so it does not go together with a caller's: "
+    "call app.wait_for_room(queue) before the transaction begins"
 )
 PATIENCE: Final = 600.0
 """Seconds for which a transaction of our own waits for the next of many jobs to be made."""
@@ -42,10 +50,13 @@ class JobHandle:
     Attributes:
         id: the job's id.
         created: False when a job with the same key existed; `id` is then that job's.
+        changed: "replaced" or "rescheduled", when `on_conflict` asked for that and the job that
+            holds the key had not started; None when nothing was changed.
     """
 
     id: int
     created: bool = field(compare=False)
+    changed: Changed | None = field(default=None, compare=False)
 
 
 class OwnConnections:
@@ -135,6 +146,7 @@ class Producer:
             connection.
         sizes: told of large arguments.
         codec: encrypts the arguments.
+        patience: seconds to wait for room in a full queue; only without a connection.
     """
 
     own: OwnConnections
@@ -143,23 +155,27 @@ class Producer:
     require_transaction: bool = False
     sizes: SizeWatch | None = None
     codec: Codec | None = None
+    patience: float = 0.0
 
     def one(self, job: NewJob) -> JobHandle:
         """Enqueue a job; what is wrong with it is raised before any SQL."""
         [answer] = self.send([self._encode(job)])
-        return _handle(contract.decode(answer))
+        return _only(job, answer)
 
     async def aone(self, job: NewJob) -> JobHandle:
         """As `one`, on an async connection; without one, in a thread."""
         if self.connection is None:
             return await asyncio.to_thread(self.one, job)
-        return _handle(contract.decode(await self._asend(self._encode(job))))
+        return _only(job, await self._asend(self._encode(job)))
 
     def many(self, jobs: Iterable[NewJob], take: Callable[[list[JobHandle]], object]) -> None:
         """Enqueue jobs, in order and in one transaction; `take` gets the handles of each chunk."""
-        documents = (document for document, _ in self._encode_many(jobs))
-        for answer in self.answers(documents):
-            take(_handles(answer))
+        strict = contract.Strict()
+        documents = (document for document, _ in self._encode_many(strict.noting(jobs)))
+        # Closed at once when something is raised here: that undoes a transaction of our own.
+        with closing(self.answers(documents)) as answers:
+            for answer in answers:
+                take(_handles(strict, answer))
 
     async def amany(
         self, jobs: Iterable[NewJob], take: Callable[[list[JobHandle]], object]
@@ -167,8 +183,9 @@ class Producer:
         """As `many`, on an async connection; without one, in a thread."""
         if self.connection is None:
             return await asyncio.to_thread(self.many, jobs, take)
-        for document, _ in self._encode_many(jobs):
-            take(_handles(await self._asend(document)))
+        strict = contract.Strict()
+        for document, _ in self._encode_many(strict.noting(jobs)):
+            take(_handles(strict, await self._asend(document)))
         return None
 
     def copy(self, jobs: Iterable[NewJob], on_progress: Callable[[int], object] | None) -> int:
@@ -191,6 +208,19 @@ class Producer:
         """What holds for all jobs of a COPY."""
         return Terms(self.limit, on_progress, self.require_transaction, self.sizes, self.codec)
 
+    def waiting(self, patience: Any) -> Self:
+        """This producer, with seconds or a timedelta to wait for room; None changes nothing.
+
+        Raises:
+            TypeError: it has a caller's transaction, in which nobody must wait.
+            InvalidJob: out of range.
+        """
+        if patience is None:
+            return self
+        if self.connection is not None:
+            raise TypeError(WAITS_OUTSIDE)
+        return replace(self, patience=contract.patience("wait_when_full", patience))
+
     def _encode(self, job: NewJob) -> str:
         return contract.encode(job, limit=self.limit, watch=self.sizes, codec=self.codec)
 
@@ -201,7 +231,7 @@ class Producer:
         """Send documents as they are, in one transaction; the answers, in order."""
         return list(self.answers(documents))
 
-    def answers(self, documents: Iterable[str]) -> Iterator[str]:
+    def answers(self, documents: Iterable[str]) -> Generator[str]:
         """Send documents as they are, in one transaction; their answers, in order."""
         if self.connection is not None:
             required = self.require_transaction
@@ -209,8 +239,28 @@ class Producer:
                 yield callers.send(self.connection, document, require_transaction=required)
             return
         self._check_own()
+        rest = iter(documents)
+        first: list[str] = []
+        end = time.monotonic() + self.patience
+        while True:
+            try:
+                yield from self._own_answers(first, rest)
+            except _FullAtFirst as full:
+                if not self.patience:
+                    raise full.error from full.error.__cause__
+                room.wait(self.own.transaction, full.error.queue, end - time.monotonic())
+            else:
+                return
+
+    def _own_answers(self, first: list[str], rest: Iterator[str]) -> Generator[str]:
         with self.own.transaction(idle=PATIENCE) as connection:
-            for document in documents:
+            first += islice(rest, 1 - len(first))
+            try:
+                answers = [callers.send(connection, document) for document in first]
+            except QueueFull as error:
+                raise _FullAtFirst(error) from None
+            yield from answers
+            for document in rest:
                 yield callers.send(connection, document)
 
     def _check_own(self) -> None:
@@ -222,9 +272,25 @@ class Producer:
         return await callers.asend(self.connection, document, require_transaction=required)
 
 
+class _FullAtFirst(Exception):
+    """The first document was refused: nothing of the call has been used up, it can be repeated."""
+
+    def __init__(self, error: QueueFull) -> None:
+        super().__init__()
+        self.error = error
+
+
+def _only(job: NewJob, answer: str) -> JobHandle:
+    enqueued = contract.decode(answer)
+    contract.check(job, enqueued)
+    return _handle(enqueued)
+
+
+def _handles(strict: contract.Strict, answer: str) -> list[JobHandle]:
+    enqueued = contract.decode_many(answer)
+    strict.check(enqueued)
+    return [_handle(done) for done in enqueued]
+
+
 def _handle(enqueued: Enqueued) -> JobHandle:
-    return JobHandle(enqueued.id, enqueued.created)
-
-
-def _handles(answer: str) -> list[JobHandle]:
-    return list(map(_handle, contract.decode_many(answer)))
+    return JobHandle(enqueued.id, enqueued.created, enqueued.changed)

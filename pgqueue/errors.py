@@ -7,6 +7,8 @@ PgQueueError
 │   │   └── InvalidPayload    arguments or a result that JSON cannot hold
 │   │       └── PayloadTooLarge
 │   ├── UnknownTask           a function or name that is not registered (also a LookupError)
+│   ├── AlreadyEnqueued       another job holds the key, and on_conflict is "raise"
+│   ├── QueueFull             the queue has reached its max_depth
 │   └── TransactionUnusable   the caller's transaction is aborted, read-only, closed, or missing
 ├── KeyMissing                this process lacks the key that a payload was encrypted with
 ├── ConfigError               a setting that cannot work (also a ValueError)
@@ -23,6 +25,7 @@ Retry, Snooze, Dead, Cancel.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -64,6 +67,37 @@ class KeyMissing(PgQueueError):
 
 class UnknownTask(EnqueueError, LookupError):
     """A function or a name that is not registered as a task."""
+
+
+class AlreadyEnqueued(EnqueueError):
+    """Another job holds the key, and `on_conflict` is "raise".
+
+    Raised from the answer: the transaction goes on. Jobs that the same call enqueued before are in
+    it; roll back, if they are not wanted.
+
+    Attributes:
+        id: the job that holds the key.
+    """
+
+    def __init__(self, message: str, id: int | None = None) -> None:
+        super().__init__(message)
+        named = re.search(r"job (\d+)", message)
+        self.id = id if id is not None or named is None else int(named[1])
+
+
+class QueueFull(EnqueueError):
+    """The queue has reached its `max_depth`, and takes no new job until workers have made room.
+
+    The database refused it, so the caller's transaction is aborted, like by any failed statement.
+
+    Attributes:
+        queue: the queue's name.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        named = re.search(r'queue "([^"]+)"', message)
+        self.queue = named[1] if named else ""
 
 
 class TransactionUnusable(EnqueueError):

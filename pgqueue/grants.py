@@ -25,12 +25,12 @@ _PLAIN: Final = {
     "attempts": "job_id, lease, attempt, outcome, worker_id, worker, started_at, finished_at, "
     "error_type",
 }
-_SHARED: Final = ("workers", "sleepers", "lanes", "steps")
+_SHARED: Final = ("workers", "sleepers", "lanes", "queues", "steps")
 _ENQUEUED: Final = (
     "id, task, args, queue, priority, created_at, run_at, expires_at, max_attempts, timeout, key, "
     "key_scope, meta, version"
 )
-_ANSWERED: Final = "id, state, queue, priority, run_at"
+_ANSWERED: Final = "id, state, attempt, queue, priority, run_at"
 _WORKED: Final = (
     "state, lease, attempt, worker_id, run_at, started_at, finished_at, result, crash_count, "
     "suspect, cancel_requested_at, expires_at"
@@ -56,7 +56,7 @@ def producer(role: str) -> list[str]:
         f"grant usage on sequence pgqueue.jobs_id_seq to {name};",
         f"grant insert ({_ENQUEUED}), select ({_ANSWERED}) on pgqueue.jobs to {name};",
         f"grant select, insert, update on pgqueue.idempotency_keys to {name};",
-        f"grant select on pgqueue.sleepers, pgqueue.alembic_version to {name};",
+        f"grant select on pgqueue.sleepers, pgqueue.queues, pgqueue.alembic_version to {name};",
     ]
 
 

@@ -156,7 +156,9 @@ class Inspector:
             running = _fixed(connection, "status_running", cap)
             ended = _fixed(connection, "status_ended", cap)
             workers = _fixed(connection, "status_workers", {})
-        return Status(queues=_queues(lanes, running, ended), workers=_workers(workers, running))
+            limits = _fixed(connection, "queue_list", {})
+        queues = _queues(lanes, running, ended, limits)
+        return Status(queues=queues, workers=_workers(workers, running))
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -197,9 +199,10 @@ def _fixed(connection: Connection, name: str, values: dict[str, int]) -> Sequenc
 
 
 def _queues(
-    lanes: Sequence[Any], running: Sequence[Any], ended: Sequence[Any]
+    lanes: Sequence[Any], running: Sequence[Any], ended: Sequence[Any], limits: Sequence[Any]
 ) -> list[QueueStatus]:
-    names = sorted({row[0] for rows in (lanes, running, ended) for row in rows})
+    limited = {queue: (most, is_full) for queue, most, _, is_full, _ in limits if most is not None}
+    names = sorted({row[0] for rows in (lanes, running, ended) for row in rows} | limited.keys())
     cut = sum(jobs for _, _, jobs in ended) > COUNT_CAP
     return [
         QueueStatus(
@@ -211,6 +214,8 @@ def _queues(
                 (age for queue, *_, age in lanes if queue == name and age), default=None
             ),
             ended={state: Count(jobs, cut) for queue, state, jobs in ended if queue == name},
+            max_depth=limited.get(name, (None, False))[0],
+            is_full=limited.get(name, (None, False))[1],
         )
         for name in names
     ]

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import timedelta
 
+    from pgqueue.keys import Changed, FromArgs, OnConflict, Until
+
 State = Literal["ready", "blocked", "running", "succeeded", "dead", "cancelled", "expired"]
 
 STATES: Final[tuple[State, ...]] = (
@@ -37,9 +39,10 @@ PRIORITY_MAX: Final = 100
 class NewJob:
     """A job before it exists: the task's name, its arguments, and every option resolved.
 
-    Times are a `delay` (seconds or timedelta) or an aware `run_at`, never both. `key` makes the
-    job unique within `key_scope` (the task's name unless given) until the job is final, or for
-    `unique_for` seconds when that is given.
+    Times are a `delay` (seconds or timedelta) or an aware `run_at`, never both. `key`, a text or
+    `from_args(...)`, makes the job unique within `key_scope` (the task's name unless given): until
+    the job is finished or, with `until="started"`, has started; or for `unique_for` seconds; given
+    both, until whichever comes first. `on_conflict` is what happens when the key is held.
     """
 
     task: str
@@ -51,9 +54,11 @@ class NewJob:
     expires_at: datetime | None = None
     max_attempts: int = DEFAULT_MAX_ATTEMPTS
     timeout: float | timedelta | None = None
-    key: str | None = None
+    key: str | FromArgs | None = None
     key_scope: str | None = None
     unique_for: float | timedelta | None = None
+    until: Until | None = None
+    on_conflict: OnConflict = "existing"
     meta: Mapping[str, Any] = field(default_factory=dict)
     version: int = 1
 
@@ -62,11 +67,13 @@ class NewJob:
 class Enqueued:
     """What enqueue answers for one job.
 
-    `created` is False when a job with the same key existed; `id` is then that job's.
+    `created` is False when a job with the same key existed; `id` is then that job's, and `changed`
+    says whether it was "replaced" or "rescheduled", or None: it stayed as it was.
     """
 
     id: int
     created: bool
+    changed: Changed | None = None
 
 
 class ClaimedJob(NamedTuple):

@@ -57,13 +57,6 @@ class _Job(NamedTuple):
     key: str | None
 
 
-class _Holder(NamedTuple):
-    """The job that a key maps to, and whether the key is held for a window that is open."""
-
-    job_id: int
-    window_open: bool
-
-
 _Key = tuple[str, str]
 
 
@@ -154,22 +147,21 @@ def _requeue(
         elif job_id not in ended:
             report.refused[job_id] = JobConflict(f"job {job_id} ended just now: try again")
     ready = [job_id for job_id in ended if job_id not in report.refused]
-    live = {job.id for job in _read(connection, _ids(holders)) if job.state not in FINAL_STATES}
-    winners = _winners({id_: keyed[id_] for id_ in ready if id_ in keyed}, holders, live, report)
-    _hold_keys(connection, {key: id_ for key, id_ in winners.items() if not holders[key][1]})
+    held = _held_keys(connection, holders)
+    winners = _winners({id_: keyed[id_] for id_ in ready if id_ in keyed}, holders, held, report)
+    _hold_keys(connection, winners)
     ready = [job_id for job_id in ready if job_id not in report.refused]
     _write(connection, "operator_requeue", ready, "requeued", report)
 
 
 def _winners(
-    wanted: dict[int, _Key], holders: dict[_Key, _Holder], live: Collection[int], report: Report
+    wanted: dict[int, _Key], holders: dict[_Key, int], held: Collection[_Key], report: Report
 ) -> dict[_Key, int]:
     """Which of the jobs gets each key; the others are refused, with the holder's id."""
     winners: dict[_Key, int] = {}
     for job_id, key in wanted.items():
         holder = holders[key]
-        taken = (holder.window_open or holder.job_id in live) and holder.job_id not in wanted
-        first = holder.job_id if taken or holder.job_id in wanted else winners.get(key, job_id)
+        first = holder if key in held or holder in wanted else winners.get(key, job_id)
         if first == job_id:
             winners[key] = job_id
         else:
@@ -183,10 +175,6 @@ def _winners(
 def _read(connection: Connection, ids: Iterable[int]) -> list[_Job]:
     rows = store.execute(connection, "operator_read_jobs", {"ids": list(ids)})
     return [_Job(*row) for row in rows]
-
-
-def _ids(holders: dict[_Key, _Holder]) -> list[int]:
-    return [holder.job_id for holder in holders.values()]
 
 
 def _lock_jobs(
@@ -204,22 +192,29 @@ def _lock_jobs(
     return jobs
 
 
-def _take_keys(connection: Connection, wanted: dict[_Key, int]) -> dict[_Key, _Holder]:
-    """Lock the keys, taking those that nobody has; who holds each.
+def _take_keys(connection: Connection, wanted: dict[_Key, int]) -> dict[_Key, int]:
+    """Lock the keys, taking those that nobody has; the job that each maps to.
 
     Another round is for a key that existed at the insert and was deleted before the lock.
     """
-    holders: dict[_Key, _Holder] = {}
+    holders: dict[_Key, int] = {}
     while missing := {key: wanted[key] for key in wanted.keys() - holders.keys()}:
         store.execute(connection, "operator_insert_keys", _key_values(missing))
         holders |= _lock_keys(connection, missing)
     return holders
 
 
-def _lock_keys(connection: Connection, keys: Collection[_Key]) -> dict[_Key, _Holder]:
+def _lock_keys(connection: Connection, keys: Collection[_Key]) -> dict[_Key, int]:
     values = {"scopes": [scope for scope, _ in keys], "keys": [key for _, key in keys]}
     rows = store.execute(connection, "operator_lock_keys", values)
-    return {(scope, key): _Holder(job_id, is_open) for scope, key, job_id, is_open in rows}
+    return {(scope, key): job_id for scope, key, job_id in rows}
+
+
+def _held_keys(connection: Connection, keys: Collection[_Key]) -> set[_Key]:
+    """Those of the locked keys that are held now; needs a statement after the jobs are locked."""
+    values = {"scopes": [scope for scope, _ in keys], "keys": [key for _, key in keys]}
+    rows = store.execute(connection, "operator_held_keys", values)
+    return {(scope, key) for scope, key in rows}
 
 
 def _hold_keys(connection: Connection, winners: dict[_Key, int]) -> None:

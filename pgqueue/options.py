@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from datetime import datetime, timedelta
 
+    from pgqueue.keys import FromArgs, OnConflict, Until
     from pgqueue.retry import RetryRule
 
 
@@ -55,10 +56,19 @@ class JobOptions(TypedDict, total=False):
         expires_at: the job is not started after this time.
         max_attempts: as of the task.
         timeout: as of the task; None here means no limit, whatever the task says.
-        key: the job is unique by this key until it is final; a second enqueue returns the first.
+        key: the job is unique by this text, or by arguments: `from_args(...)`.
         key_scope: where the key is unique; by default among jobs of the task.
-        unique_for: seconds, or a timedelta: the key holds for this window, whatever becomes of
-            the job.
+        unique_for: seconds, or a timedelta, from the enqueue on, for which the key is held,
+            whatever becomes of the job.
+        until: "finished" (the default without `unique_for`): held until the job is final, through
+            retries and rescues; "started": until its first attempt begins. With `unique_for` as
+            well, the key is free as soon as one of the two is over.
+        on_conflict: what happens when another job holds the key: "existing" (the default) answers
+            with that job; "raise" raises AlreadyEnqueued; "replace" gives it these arguments,
+            `meta` and version; "reschedule" besides this due time and `expires_at`. Only a job that
+            has not started is changed; the handle's `changed` says what was done.
+        wait_when_full: seconds, or a timedelta, to wait for room in a queue that is full, before
+            QueueFull is raised; None raises at once. Not with a connection.
         meta: a JSON object that handlers see in their context, for tracing and the like.
     """
 
@@ -69,9 +79,12 @@ class JobOptions(TypedDict, total=False):
     expires_at: datetime | None
     max_attempts: int | None
     timeout: float | timedelta | None
-    key: str | None
+    key: str | FromArgs | None
     key_scope: str | None
     unique_for: float | timedelta | None
+    until: Until | None
+    on_conflict: OnConflict | None
+    wait_when_full: float | timedelta | None
     meta: Mapping[str, Any] | None
 
 

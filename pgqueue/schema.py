@@ -162,11 +162,31 @@ idempotency_keys = Table(
     Column("scope", _NAME, nullable=False),
     Column("key", _NAME, nullable=False),
     Column("job_id", BigInteger, nullable=False),
-    # null: held until the job is final
+    # The end of the window; null: there is none
     Column("expires_at", _TIME),
+    # What ends it besides: the job is finished, or has started; null: neither
+    Column("until", _NAME, server_default=text("'finished'")),
     PrimaryKeyConstraint("scope", "key", name="idempotency_keys_pkey"),
     CheckConstraint("octet_length(scope) between 1 and 128", name="idempotency_keys_scope_length"),
     CheckConstraint("octet_length(key) between 1 and 512", name="idempotency_keys_key_length"),
+    CheckConstraint("until in ('finished', 'started')", name="idempotency_keys_until_known"),
+    CheckConstraint("until is not null or expires_at is not null", name="idempotency_keys_end"),
+)
+
+# Settings of queues that have any. The count is of a moment ago; the enqueue path only reads it.
+queues = Table(
+    "queues",
+    metadata,
+    Column("name", _NAME, nullable=False),
+    # null: no limit
+    Column("max_depth", Integer),
+    Column("depth", Integer, nullable=False, server_default=text("0")),
+    Column("is_full", Boolean, nullable=False, server_default=text("false")),
+    Column("counted_at", _TIME),
+    PrimaryKeyConstraint("name", name="queues_pkey"),
+    CheckConstraint("octet_length(name) between 1 and 50", name="queues_name_length"),
+    CheckConstraint("max_depth between 1 and 10000000", name="queues_max_depth_in_range"),
+    CheckConstraint("not is_full or max_depth is not null", name="queues_full_has_limit"),
 )
 
 # Who sleeps and wants a NOTIFY: enqueue notifies only queues that stand here.
@@ -199,10 +219,12 @@ steps = Table(
     metadata,
     Column("name", _NAME, nullable=False),
     Column("ran_at", _TIME, nullable=False, server_default=text("'2000-01-01 00:00:00+00'")),
+    # Where a step that walks through a table goes on
+    Column("place", JSONB),
     PrimaryKeyConstraint("name", name="steps_pkey"),
 )
 
-FUNCTIONS: Final = ("check_job", "enqueue", "views")
+FUNCTIONS: Final = ("check_job", "take_key", "enqueue", "views")
 """Files of pgqueue/functions, in order of creation; each revokes EXECUTE from PUBLIC."""
 
 STORAGE: Final = {
@@ -214,6 +236,7 @@ STORAGE: Final = {
     "workers": "fillfactor = 50",
     "steps": "fillfactor = 50",
     "lanes": "fillfactor = 50",
+    "queues": "fillfactor = 50",
 }
 
 

@@ -156,8 +156,9 @@ class Task(Generic[P, R]):
                 by default as Settings.require_transaction says.
             options: see JobOptions.
         """
+        given = chosen(options)
         producer = self.app.producer(connection, require_transaction)
-        return BoundTask(self, producer, chosen(options))
+        return BoundTask(self, producer.waiting(given.pop("wait_when_full", None)), given)
 
     def job(self, *args: P.args, **kwargs: P.kwargs) -> NewJob:
         """The job that `enqueue` would enqueue: a value, for `enqueue_many`."""
@@ -237,6 +238,8 @@ class BoundTask(Generic[P, R]):
         Raises:
             TypeError: the function does not take these arguments, or the connection is async.
             InvalidJob: an option or an argument is not acceptable; raised before any SQL.
+            AlreadyEnqueued: another job holds the key, and `on_conflict` is "raise".
+            QueueFull: the queue has reached its `max_depth`.
             TransactionUnusable: the transaction is aborted, read-only or closed.
         """
         return self._producer.one(self.job(*args, **kwargs))

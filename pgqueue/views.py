@@ -158,6 +158,8 @@ class QueueStatus:
         waiting: jobs whose time has not come, retries too.
         oldest_due: seconds for which the oldest due job has been due; None without one.
         ended: dead, cancelled and expired jobs, among the newest 10,000 of all queues.
+        max_depth: how many due jobs may wait before it takes no more; None without a limit.
+        is_full: whether producers are refused.
     """
 
     queue: str
@@ -166,6 +168,26 @@ class QueueStatus:
     running: Count
     oldest_due: float | None
     ended: Mapping[str, Count]
+    max_depth: int | None = None
+    is_full: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLimit:
+    """A queue's limit, and the last count of its due jobs.
+
+    Attributes:
+        max_depth: None for no limit.
+        depth: counted up to one more than the limit of that time.
+        is_full: whether producers are refused.
+        counted_ago: seconds since it was counted; None when it never was.
+    """
+
+    queue: str
+    max_depth: int | None
+    depth: int
+    is_full: bool
+    counted_ago: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 -- The rules for one job of an enqueue document.
 --
 -- is_instant    whether a value can be cast to timestamptz and lies within the limits of jobs.
+-- due_at        when a valid job is due, if it is enqueued at the clock's time.
 -- job_is_plain  true means: valid, for certain. The fast test; one SQL expression, so that the
 --               planner puts it into the statements that use it.
 -- check_job     the rules themselves, with their words. Called for what the fast test did not
@@ -35,6 +36,19 @@ as $$
     end
 $$;
 
+create function pgqueue.due_at(job jsonb, clock timestamptz) returns timestamptz
+    language sql
+    stable
+as $$
+    select greatest(
+        clock,
+        (job ->> 'run_at')::timestamptz,
+        clock + pg_catalog.make_interval(
+            secs => pg_catalog.round((job ->> 'delay')::numeric, 6)::float8
+        )
+    )
+$$;
+
 create function pgqueue.job_is_plain(job jsonb) returns boolean
     language sql
     stable
@@ -49,7 +63,7 @@ as $$
             job - '{task,args}'::text[] = '{}'
             or (
                 job - '{v,task,args,queue,priority,delay,run_at,max_attempts,timeout,key,'
-                    'unique_for,meta,version}'::text[] = '{}'
+                    'unique_for,until,on_conflict,meta,version}'::text[] = '{}'
                 and coalesce(job -> 'v' = '1', true)
                 and coalesce(
                     pg_catalog.jsonb_typeof(job -> 'queue') = 'string'
@@ -79,13 +93,20 @@ as $$
                     job -> 'run_at' is null
                     or (job -> 'delay' is null and pgqueue.is_instant(job -> 'run_at'))
                 )
-                and coalesce(
+                and case when job -> 'key' is null then
+                    coalesce(job -> 'unique_for', job -> 'until', job -> 'on_conflict') is null
+                else
                     pg_catalog.jsonb_typeof(job -> 'key') = 'string'
                     and pg_catalog.octet_length(job ->> 'key') between 1 and 512
                     and (job ->> 'key') collate "C" !~ '[\u0001-\u001f\u007f-\u009f]'
-                    and coalesce(job -> 'unique_for' between '0.001' and '315360000', true),
-                    job -> 'unique_for' is null
-                )
+                    and coalesce(job -> 'unique_for' between '0.001' and '315360000', true)
+                    and coalesce(job -> 'until' in ('"finished"', '"started"'), true)
+                    and coalesce(
+                        job -> 'on_conflict' in
+                            ('"existing"', '"raise"', '"replace"', '"reschedule"'),
+                        true
+                    )
+                end
             )
         ),
         false
@@ -98,7 +119,7 @@ create function pgqueue.check_job(job jsonb, path text) returns void
 as $$
 declare
     known constant text[] := '{v,task,args,queue,priority,delay,run_at,expires_at,max_attempts,'
-        'timeout,key,key_scope,unique_for,meta,version}';
+        'timeout,key,key_scope,unique_for,until,on_conflict,meta,version}';
     foreign_character constant text := '[^A-Za-z0-9_.:-]';
     member text;
     expected text;
@@ -154,6 +175,12 @@ begin
                 not job -> 'unique_for' between '0.001' and '315360000'
                 or job ->> 'key' is null
             ) then 'unique_for'
+            when job ->> 'until' is not null and (
+                job -> 'until' not in ('"finished"', '"started"') or job ->> 'key' is null
+            ) then 'until'
+            when job -> 'on_conflict' not in ('"existing"', '"raise"', '"replace"', '"reschedule"')
+                or (job ->> 'key' is null and job ->> 'on_conflict' <> 'existing')
+                then 'on_conflict'
             when pg_catalog.jsonb_typeof(job -> 'meta') <> 'object' then 'meta'
             when not job -> 'version' between '1' and '2147483647'
                 or pg_catalog.strpos(job ->> 'version', '.') > 0 then 'version'
@@ -175,19 +202,15 @@ begin
             when 'key_scope' then 'a key besides, and a name of 1 to 128 characters of '
                 'A-Z a-z 0-9 _ . : -'
             when 'unique_for' then 'a key besides, and seconds from 0.001 to 315360000 (ten years)'
+            when 'until' then 'a key besides, and finished or started'
+            when 'on_conflict' then 'existing, or with a key besides raise, replace or reschedule'
             when 'meta' then 'an object'
             when 'version' then 'an integer from 1 to 2147483647'
         end;
     end if;
 
     if member is null and job ->> 'expires_at' is not null then
-        due := greatest(
-            due,
-            (job ->> 'run_at')::timestamptz,
-            due + pg_catalog.make_interval(
-                secs => pg_catalog.round((job ->> 'delay')::numeric, 6)::float8
-            )
-        );
+        due := pgqueue.due_at(job, due);
         if (job ->> 'expires_at')::timestamptz <= due then
             member := 'expires_at';
             expected := 'a time after ' || pg_catalog.to_json(due)::text || ', when the job is due';
@@ -204,5 +227,6 @@ end
 $$;
 
 revoke execute on function pgqueue.is_instant(jsonb) from public;
+revoke execute on function pgqueue.due_at(jsonb, timestamptz) from public;
 revoke execute on function pgqueue.job_is_plain(jsonb) from public;
 revoke execute on function pgqueue.check_job(jsonb, text) from public;

@@ -1,76 +1,39 @@
--- take_key   who holds a key: the job that asks for it, or the job that had it before.
--- enqueue    the contract between producers and pgqueue, for every driver and for psql.
+-- enqueue      the contract between producers and pgqueue, for every driver and for psql.
+-- refuse_full  raises the error for the first of these queues that is full, if one is.
 --
 -- In:   one job as a JSON object, or many as an array; members and limits: docs/enqueue.md
 -- Out:  {"id": 1, "created": true}, or an array of these in the order given. created is false when
---       a job with the same key exists; id is then that job's.
+--       a job with the same key exists; id is then that job's, and where on_conflict changed it,
+--       "changed" says "replaced" or "rescheduled".
 -- Errors: PQ001 invalid document, the message starts with the path, as [3].priority;
---       PQ002 a key was taken from us in ten rounds. 22P02 and 22P05: not JSON at all.
+--       PQ002 a key was taken from us in ten rounds; PQ003 a queue is full; PQ004 another job holds
+--       the key, and on_conflict is raise. 22P02 and 22P05: not JSON at all.
 --
 -- It runs in the caller's transaction and with the caller's rights: no savepoint, no SET.
--- Locks, in this order: key rows, sorted by (scope, key); then the new rows of jobs. A key that
--- another open transaction holds is waited for. At READ COMMITTED no unique violation can arise.
+-- Locks, in this order: key rows, sorted by (scope, key); the new rows of jobs; then, by id, jobs
+-- that hold a key and are to be changed or to be kept from starting; for one that ended just then,
+-- all this once more. A key that another open transaction holds is waited for. At READ COMMITTED
+-- no unique violation can arise.
 -- NOTIFY takes a database-wide lock at commit: one only for queues in which a worker sleeps.
 
-create function pgqueue.take_key(wanted_scope text, wanted_key text, new_id bigint, ends timestamptz)
-    returns bigint
+create function pgqueue.refuse_full(wanted text[]) returns void
     language plpgsql
     volatile
     security invoker
 as $$
 declare
-    holder bigint;
-    is_held boolean;
+    full_queue record;
 begin
-    for round in 1..10 loop
-        insert into pgqueue.idempotency_keys (scope, key, job_id, expires_at)
-        values (wanted_scope, wanted_key, new_id, ends)
-        on conflict do nothing;
-        if found then
-            return new_id;
-        end if;
-
-        -- A statement of its own sees what a rival, waited for above, has committed. Without a
-        -- time the key is held until its job is final, and a job that is gone is final.
-        select held.job_id, case
-            when held.expires_at is not null then held.expires_at > pg_catalog.clock_timestamp()
-            else (
-                select job.state not in ('succeeded', 'dead', 'cancelled', 'expired')
-                from pgqueue.jobs as job
-                where job.id = held.job_id
-            )
-        end
-        into holder, is_held
-        from pgqueue.idempotency_keys as held
-        where held.scope = wanted_scope and held.key = wanted_key;
-        if is_held then
-            return holder;
-        end if;
-
-        -- Lock, then look again: a rival may have taken it over, a requeue may have brought its
-        -- job back, a prune may have removed it; then the next round finds what there is.
-        perform from pgqueue.idempotency_keys as held
-        where held.scope = wanted_scope and held.key = wanted_key
-        for update;
-        update pgqueue.idempotency_keys as held
-        set job_id = new_id, expires_at = ends
-        where held.scope = wanted_scope and held.key = wanted_key
-            and case
-                when held.expires_at is not null then
-                    held.expires_at <= pg_catalog.clock_timestamp()
-                else coalesce((
-                    select job.state in ('succeeded', 'dead', 'cancelled', 'expired')
-                    from pgqueue.jobs as job
-                    where job.id = held.job_id
-                ), true)
-            end;
-        if found then
-            return new_id;
-        end if;
-    end loop;
-    raise exception using errcode = 'PQ002', message = 'key '
-        || pg_catalog.to_json(wanted_key)::text
-        || ' changed hands ten times while this call asked for it; try again';
+    select queue.name, queue.depth, queue.max_depth into full_queue
+    from pgqueue.queues as queue
+    where queue.name = any (wanted) and queue.is_full
+    order by queue.name
+    limit 1;
+    if found then
+        raise exception using errcode = 'PQ003', message = 'queue "' || full_queue.name
+            || '" is full: ' || full_queue.depth || ' due jobs wait in it, its max_depth is '
+            || full_queue.max_depth || '; try again later';
+    end if;
 end
 $$;
 
@@ -83,29 +46,48 @@ as $$
 declare
     document constant jsonb := jobs::jsonb;
     clock timestamptz := pg_catalog.clock_timestamp();
+    new_id bigint;
     holder bigint;
-    made record;
+    change text;
+    made_queue text;
+    made_priority smallint;
+    made_due timestamptz;
     ids bigint[];      -- by position: the id drawn for this job
     answers bigint[];  -- by position: the id to answer; null where no job has a key
+    changes text[];    -- by position: what became of the key's holder, where that is not nothing
     scopes text[];     -- the wanted keys, distinct: three arrays side by side
     keys text[];
     holders bigint[];
+    place integer;
+    wanted jsonb;
 begin
     -- One job, the common case, has a short branch of its own.
     if pg_catalog.jsonb_typeof(document) <> 'array' then
         if not pgqueue.job_is_plain(document) then
             perform pgqueue.check_job(document, '');
         end if;
-        ids[1] := pg_catalog.nextval('pgqueue.jobs_id_seq');
+        new_id := pg_catalog.nextval('pgqueue.jobs_id_seq');
         if document ->> 'key' is not null then
             holder := pgqueue.take_key(
                 coalesce(document ->> 'key_scope', document ->> 'task'),
                 document ->> 'key',
-                ids[1],
-                clock + pg_catalog.make_interval(secs => (document ->> 'unique_for')::float8)
+                new_id,
+                clock + pg_catalog.make_interval(secs => (document ->> 'unique_for')::float8),
+                coalesce(
+                    document ->> 'until',
+                    case when document ->> 'unique_for' is null then 'finished' end
+                )
             );
-            if holder <> ids[1] then
-                return '{"id": ' || holder || ', "created": false}';
+            if holder <> new_id then
+                if document ->> 'on_conflict' is null and document ->> 'until' is null then
+                    return '{"id": ' || holder || ', "created": false}';
+                end if;
+                change := pgqueue.meet_holder(holder, document);
+                if change is null then
+                    return pgqueue.enqueue(jobs);
+                end if;
+                return '{"id": ' || holder || ', "created": false' || case change
+                    when 'existing' then '}' else ', "changed": "' || change || '"}' end;
             end if;
             clock := pg_catalog.clock_timestamp();
         end if;
@@ -113,19 +95,13 @@ begin
             id, task, args, queue, priority, created_at, run_at, expires_at,
             max_attempts, timeout, key, key_scope, meta, version
         ) overriding system value values (
-            ids[1],
+            new_id,
             document ->> 'task',
             coalesce(document -> 'args', '{}'),
             coalesce(document ->> 'queue', 'default'),
             coalesce((document ->> 'priority')::smallint, 0),
             clock,
-            greatest(
-                clock,
-                (document ->> 'run_at')::timestamptz,
-                clock + pg_catalog.make_interval(
-                    secs => pg_catalog.round((document ->> 'delay')::numeric, 6)::float8
-                )
-            ),
+            pgqueue.due_at(document, clock),
             (document ->> 'expires_at')::timestamptz,
             coalesce((document ->> 'max_attempts')::smallint, 8),
             (document ->> 'timeout')::float8,
@@ -134,13 +110,19 @@ begin
             coalesce(document -> 'meta', '{}'),
             coalesce((document ->> 'version')::integer, 1)
         )
-        returning queue, priority, run_at into made;
-        if made.run_at <= clock and exists (
-            select from pgqueue.sleepers as sleeper where sleeper.queue = made.queue
-        ) then
-            perform pg_catalog.pg_notify('pgqueue.' || made.queue, made.priority::text);
+        returning queue, priority, run_at into made_queue, made_priority, made_due;
+        -- One statement for both looks: each of its own would cost twice as much.
+        if exists (
+            select from pgqueue.queues as queue where queue.name = made_queue and queue.is_full
+        ) or (made_due <= clock and exists (
+            select from pgqueue.sleepers as sleeper where sleeper.queue = made_queue
+        )) then
+            perform pgqueue.refuse_full(array[made_queue]);
+            if made_due <= clock then
+                perform pg_catalog.pg_notify('pgqueue.' || made_queue, made_priority::text);
+            end if;
         end if;
-        return '{"id": ' || ids[1] || ', "created": true}';
+        return '{"id": ' || new_id || ', "created": true}';
     end if;
 
     if document = '[]' then
@@ -175,14 +157,18 @@ begin
             pg_catalog.array_agg(taken.holder)
         into scopes, keys, holders
         from (
-            select scope, key, pgqueue.take_key(scope, key, id, ends) as holder
+            select scope, key, pgqueue.take_key(scope, key, id, ends, until) as holder
             from (
                 -- A key given twice in one call: the first job creates, the others get its id.
                 select distinct on (scope, key)
                     coalesce(job ->> 'key_scope', job ->> 'task') collate "C" as scope,
                     (job ->> 'key') collate "C" as key,
                     ids[position] as id,
-                    clock + pg_catalog.make_interval(secs => (job ->> 'unique_for')::float8) as ends
+                    clock + pg_catalog.make_interval(secs => (job ->> 'unique_for')::float8) as ends,
+                    coalesce(
+                        job ->> 'until',
+                        case when job ->> 'unique_for' is null then 'finished' end
+                    ) as until
                 from pg_catalog.jsonb_array_elements(document)
                     with ordinality as element (job, position)
                 where job ->> 'key' is not null
@@ -200,6 +186,14 @@ begin
         );
         -- Rivals may have been waited for: workers look only a moment back.
         clock := pg_catalog.clock_timestamp();
+    end if;
+
+    if exists (select from pgqueue.queues as queue where queue.is_full) then
+        perform pgqueue.refuse_full(array(
+            select distinct coalesce(job ->> 'queue', 'default')
+            from pg_catalog.jsonb_array_elements(document) with ordinality as element (job, position)
+            where answers is null or answers[position] = ids[position]
+        ));
     end if;
 
     insert into pgqueue.jobs (
@@ -238,6 +232,29 @@ begin
     )
     where answers is null or answers[position] = ids[position];
 
+    -- The jobs that hold a key, as if each enqueue had come after the one before it.
+    if answers is not null then
+        for place, wanted in
+            select element.position, element.job
+            from pg_catalog.jsonb_array_elements(document)
+                with ordinality as element (job, position)
+            where answers[position] <> ids[position]
+                and (job ->> 'on_conflict' <> 'existing' or job ->> 'until' = 'started')
+            order by answers[position], position
+        loop
+            change := pgqueue.meet_holder(answers[place], wanted);
+            if change is null then
+                wanted := pgqueue.enqueue(wanted::text)::jsonb;
+                change := wanted ->> 'changed';
+                answers[place] := (wanted ->> 'id')::bigint;
+                if (wanted ->> 'created')::boolean then
+                    ids[place] := answers[place];
+                end if;
+            end if;
+            changes[place] := nullif(change, 'existing');
+        end loop;
+    end if;
+
     if exists (select from pgqueue.sleepers) then
         perform pg_catalog.pg_notify('pgqueue.' || due.queue, due.priority::text)
         from (
@@ -256,7 +273,8 @@ begin
     return (
         select '[' || pg_catalog.string_agg(
             '{"id": ' || answers[position] || ', "created": '
-                || (answers[position] = ids[position])::text || '}',
+                || (answers[position] = ids[position])::text
+                || coalesce(', "changed": "' || changes[position] || '"', '') || '}',
             ', ' order by position
         ) || ']'
         from pg_catalog.generate_subscripts(ids, 1) as position
@@ -264,5 +282,5 @@ begin
 end
 $$;
 
-revoke execute on function pgqueue.take_key(text, text, bigint, timestamptz) from public;
+revoke execute on function pgqueue.refuse_full(text[]) from public;
 revoke execute on function pgqueue.enqueue(text) from public;

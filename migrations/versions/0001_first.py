@@ -22,6 +22,7 @@ def run(name: str) -> None:
 def upgrade() -> None:
     run("first")
     run("check_job")
+    run("take_key")
     run("enqueue")
     run("views")
 

@@ -100,10 +100,25 @@ create table pgqueue.idempotency_keys (
     key        text collate "C" not null,
     job_id     bigint not null,
     expires_at timestamptz,
+    until      text collate "C" default 'finished',
     constraint idempotency_keys_pkey primary key (scope, key),
     constraint idempotency_keys_scope_length check (octet_length(scope) between 1 and 128),
-    constraint idempotency_keys_key_length check (octet_length(key) between 1 and 512)
+    constraint idempotency_keys_key_length check (octet_length(key) between 1 and 512),
+    constraint idempotency_keys_until_known check (until in ('finished', 'started')),
+    constraint idempotency_keys_end check (until is not null or expires_at is not null)
 );
+
+create table pgqueue.queues (
+    name       text collate "C" not null,
+    max_depth  integer,
+    depth      integer not null default 0,
+    is_full    boolean not null default false,
+    counted_at timestamptz,
+    constraint queues_pkey primary key (name),
+    constraint queues_name_length check (octet_length(name) between 1 and 50),
+    constraint queues_max_depth_in_range check (max_depth between 1 and 10000000),
+    constraint queues_full_has_limit check (not is_full or max_depth is not null)
+) with (fillfactor = 50);
 
 create table pgqueue.sleepers (
     queue     text collate "C" not null,
@@ -124,5 +139,6 @@ create table pgqueue.lanes (
 create table pgqueue.steps (
     name   text collate "C" not null,
     ran_at timestamptz not null default '2000-01-01 00:00:00+00',
+    place  jsonb,
     constraint steps_pkey primary key (name)
 ) with (fillfactor = 50);

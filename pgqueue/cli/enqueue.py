@@ -26,7 +26,23 @@ def enqueue(
     run_at: Annotated[
         str | None, typer.Option(metavar="TIME", help="ISO 8601, with an offset.")
     ] = None,
-    key: Annotated[str | None, typer.Option(help="Unique until the job has ended.")] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Unique by this key, until the job has ended.")
+    ] = None,
+    key_scope: Annotated[str | None, typer.Option(help="[default: the task]")] = None,
+    unique_for: Annotated[
+        float | None, typer.Option(help="Seconds for which the key is held instead.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="finished|started", help="Held until then.")
+    ] = None,
+    on_conflict: Annotated[
+        str | None,
+        typer.Option(
+            metavar="existing|raise|replace|reschedule",
+            help="What happens when the key is held. [default: existing]",
+        ),
+    ] = None,
     max_attempts: Annotated[int | None, typer.Option(help="[default: 8]")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds for each attempt.")] = None,
     dsn: Dsn = None,
@@ -43,6 +59,10 @@ def enqueue(
         "delay": delay,
         "run_at": run_at,
         "key": key,
+        "key_scope": key_scope,
+        "unique_for": unique_for,
+        "until": until,
+        "on_conflict": on_conflict,
         "max_attempts": max_attempts,
         "timeout": timeout,
     }
@@ -71,6 +91,8 @@ def _one(dsn: str | None, task: str, args: str, given: dict[str, Any], as_json: 
         print_json(handle)
     elif handle.created:
         say(f"enqueued job {handle.id}")
+    elif handle.changed:
+        say(f"{handle.changed} job {handle.id}, which holds this key")
     else:
         say(f"job {handle.id} holds this key already: nothing was enqueued")
 

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 _STEERING: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 _NUMBERS: Final = frozenset(
-    {"id", "priority", "ready", "waiting", "running", "oldest due", "dead", "cancelled", "expired"}
+    {
+        *("id", "priority", "ready", "waiting", "running", "oldest due"),
+        *("dead", "cancelled", "expired", "max depth", "depth", "limit"),
+    }
 )
 
 

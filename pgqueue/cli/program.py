@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from pgqueue._version import __version__
-from pgqueue.cli import demo, enqueue, jobs, migrate, status, worker
+from pgqueue.cli import demo, enqueue, jobs, migrate, queues, status, worker
 
 program = typer.Typer(
     name="pgqueue",
@@ -19,6 +19,7 @@ program.add_typer(migrate.group, name="migrate")
 program.command("worker")(worker.run_worker)
 program.command("enqueue")(enqueue.enqueue)
 program.add_typer(jobs.group, name="jobs")
+program.add_typer(queues.group, name="queues")
 program.command("status")(status.status)
 program.command("demo", **demo.SETTINGS)(demo.demo)
 

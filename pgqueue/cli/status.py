@@ -17,6 +17,7 @@ _QUEUE_COLUMNS = (
     "dead",
     "cancelled",
     "expired",
+    "limit",
 )
 _WORKER_COLUMNS = ("worker", "state", "heartbeat", "running", "pid", "version", "queues")
 
@@ -49,7 +50,14 @@ def _print(found: "Status") -> None:
 def _queue(queue: "QueueStatus") -> tuple[object, ...]:
     ended = [queue.ended.get(state, 0) for state in ("dead", "cancelled", "expired")]
     age = None if queue.oldest_due is None else _age(queue.oldest_due)
-    return (queue.queue, queue.ready, queue.waiting, queue.running, age, *ended)
+    return (queue.queue, queue.ready, queue.waiting, queue.running, age, *ended, *_limit(queue))
+
+
+def _limit(queue: "QueueStatus") -> tuple[object, ...]:
+    full = "full" if queue.is_full else ""
+    if not for_people():
+        return queue.max_depth, full
+    return (f"{full} {queue.max_depth or ''}".strip(),)
 
 
 def _worker(worker: "WorkerView") -> tuple[object, ...]:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from pgqueue import payload
 from pgqueue.codec import seal
-from pgqueue.errors import InvalidJob, InvalidName
+from pgqueue.errors import AlreadyEnqueued, InvalidJob, InvalidName
 from pgqueue.job import (
     DEFAULT_MAX_ATTEMPTS,
     DEFAULT_QUEUE,
@@ -24,9 +25,10 @@ from pgqueue.job import (
     Enqueued,
     NewJob,
 )
+from pgqueue.keys import ON_CONFLICT, UNTIL, FromArgs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pgqueue.codec import Codec
     from pgqueue.payload import SizeWatch
@@ -68,8 +70,11 @@ def encode(
     """
     if not isinstance(job, NewJob):
         raise TypeError(f"{payload.show(job)} is not a NewJob: make one with task.job(...)")
-    args = stored_args(job, limit, watch, codec)
-    document = f'{{"task":"{_name("task", job.task, TASK_LENGTH)}","args":{args}'
+    args = payload.encode_args(job.args, limit=limit)
+    document = (
+        f'{{"task":"{_name("task", job.task, TASK_LENGTH)}"'
+        f',"args":{stored(job.task, args, watch, codec)}'
+    )
     if job.queue != DEFAULT_QUEUE:
         document += f',"queue":"{_name("queue", job.queue, QUEUE_LENGTH)}"'
     document += _integer("priority", job.priority, 0, PRIORITY_MIN, PRIORITY_MAX)
@@ -79,20 +84,25 @@ def encode(
         document += f',"timeout":{_seconds("timeout", job.timeout, MIN_SECONDS, YEAR)}'
     if job.delay is not None or job.run_at is not None or job.expires_at is not None:
         document += _times(job)
-    if job.key is not None or job.key_scope is not None or job.unique_for is not None:
-        document += _key(job)
+    if (
+        job.key is not None
+        or job.key_scope is not None
+        or job.unique_for is not None
+        or job.until is not None
+        or job.on_conflict != "existing"
+    ):
+        document += _key(job, args)
     if job.meta or type(job.meta) is not dict:
         document += f',"meta":{payload.encode_args(job.meta, limit=limit, path="meta")}'
     return document + "}"
 
 
-def stored_args(job: NewJob, limit: int, watch: SizeWatch | None, codec: Codec | None) -> str:
-    """The arguments of a job as they are stored: JSON, sealed where there is a codec."""
-    args = payload.encode_args(job.args, limit=limit)
+def stored(task: str, args: str, watch: SizeWatch | None, codec: Codec | None) -> str:
+    """Arguments as they are stored: the JSON text itself, or sealed where there is a codec."""
     if watch is not None and len(args) > watch.attention:
-        watch(job.task, args)
+        watch(task, args)
     if codec is not None and args != "{}":
-        args = seal(codec, args, f"args of {job.task}")
+        return seal(codec, args, f"args of {task}")
     return args
 
 
@@ -139,7 +149,53 @@ def decode_many(answer: str) -> list[Enqueued]:
 
 
 def _enqueued(answer: dict[str, Any]) -> Enqueued:
-    return Enqueued(answer["id"], answer["created"])
+    return Enqueued(answer["id"], answer["created"], answer.get("changed"))
+
+
+class Strict:
+    """Notes which of the jobs that pass are to raise when another job holds their key.
+
+    In SQL that would abort the caller's transaction, so the document does not say it, and the
+    error is raised from the answer.
+    """
+
+    def __init__(self) -> None:
+        self._keys: deque[tuple[int, str]] = deque()
+        self._checked = 0
+
+    def noting(self, jobs: Iterable[NewJob]) -> Iterator[NewJob]:
+        """The jobs, as they are."""
+        for index, job in enumerate(jobs):
+            if getattr(job, "on_conflict", None) == "raise":
+                self._keys.append((index, _shown_key(job)))
+            yield job
+
+    def check(self, answers: Sequence[Enqueued]) -> None:
+        """Raise AlreadyEnqueued for the first noted job of the next answers that was not created.
+
+        The answers come in the order of the jobs, in any number of calls.
+        """
+        start, self._checked = self._checked, self._checked + len(answers)
+        while self._keys and self._keys[0][0] < self._checked:
+            index, key = self._keys.popleft()
+            answer = answers[index - start]
+            if not answer.created:
+                raise _already(answer.id, key, f"[{index}]: ")
+
+
+def check(job: NewJob, answer: Enqueued) -> None:
+    """Raise AlreadyEnqueued for a job that was to raise when its key is held, and it is."""
+    if not answer.created and job.on_conflict == "raise":
+        raise _already(answer.id, _shown_key(job))
+
+
+def _already(job_id: int, key: str, path: str = "") -> AlreadyEnqueued:
+    return AlreadyEnqueued(f"{path}job {job_id} holds the {key}: nothing was enqueued", job_id)
+
+
+def _shown_key(job: NewJob) -> str:
+    key = f"from_args{job.key.names!r}" if isinstance(job.key, FromArgs) else repr(job.key)
+    return f"key {key} in scope {job.key_scope or job.task!r}"
 
 
 def _refused(member: str, value: object, expected: str) -> str:
@@ -159,6 +215,16 @@ def _integer(member: str, value: Any, default: int, low: int, high: int) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
         return f',"{member}":{int(value)}'
     raise InvalidJob(_refused(member, value, f"an integer from {low} to {high}"))
+
+
+def queue_name(name: Any) -> str:
+    """The name of a queue; InvalidName when it is none."""
+    return _name("queue", name, QUEUE_LENGTH)
+
+
+def patience(member: str, value: Any) -> float:
+    """Seconds to wait, of a number or a timedelta; InvalidJob when out of range."""
+    return float(_seconds(member, value, 0, YEAR))
 
 
 def _seconds(member: str, value: Any, low: float, high: float) -> str:
@@ -199,19 +265,43 @@ def _times(job: NewJob) -> str:
     return text
 
 
-def _key(job: NewJob) -> str:
+def _key(job: NewJob, args: str) -> str:
     text = ""
-    if job.key is not None:
+    if isinstance(job.key, FromArgs):
+        # Of the arguments as they are stored, so that any program can make the same key.
+        text += f',"key":"{job.key.key(payload.decode(args))}"'
+    elif job.key is not None:
         text += f',"key":{_quote(_checked_key(job.key))}'
     if job.key_scope is not None:
         text += f',"key_scope":"{_name("key_scope", job.key_scope, TASK_LENGTH)}"'
         if job.key is None:
             raise InvalidName(_refused("key_scope", job.key_scope, "a key besides"))
+    return text + _terms(job)
+
+
+def _terms(job: NewJob) -> str:
+    """How long the key is held, and what happens when it is."""
+    text = ""
     if job.unique_for is not None:
         text += f',"unique_for":{_seconds("unique_for", job.unique_for, MIN_SECONDS, 10 * YEAR)}'
         if job.key is None:
             raise InvalidJob(_refused("unique_for", job.unique_for, "a key besides"))
+    if job.until is not None:
+        text += f',"until":"{_word("until", job.until, UNTIL)}"'
+        if job.key is None:
+            raise InvalidJob(_refused("until", job.until, "a key besides"))
+    if job.on_conflict != "existing":
+        word = _word("on_conflict", job.on_conflict, ON_CONFLICT)
+        if job.key is None:
+            raise InvalidJob(_refused("on_conflict", job.on_conflict, "a key besides"))
+        text += f',"on_conflict":"{word}"' if word != "raise" else ""
     return text
+
+
+def _word(member: str, value: Any, words: Sequence[str]) -> str:
+    if isinstance(value, str) and value in words:
+        return words[words.index(value)]
+    raise InvalidJob(_refused(member, value, " or ".join(words)))
 
 
 def _checked_key(key: Any) -> str:

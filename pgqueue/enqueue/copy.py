@@ -82,6 +82,7 @@ def copy(conn: Any, jobs: Iterable[NewJob], terms: Terms) -> int:
         with explained:
             cursor = psycopg.Cursor(conn, row_factory=tuple_row)
             clock = cursor.execute(store.statement("copy_clock")).fetchone()
+            cursor.execute(store.statement("copy_room"), load.queues(batch))
             with cursor.copy(store.statement("copy_jobs")) as lines:
                 for block in load.blocks(batch, clock):
                     lines.write(block)
@@ -101,6 +102,7 @@ async def acopy(conn: Any, jobs: Iterable[NewJob], terms: Terms) -> int:
         with explained:
             cursor = psycopg.AsyncCursor(conn, row_factory=tuple_row)
             clock = await (await cursor.execute(store.statement("copy_clock"))).fetchone()
+            await cursor.execute(store.statement("copy_room"), load.queues(batch))
             async with cursor.copy(store.statement("copy_jobs")) as lines:
                 for block in load.blocks(batch, clock):
                     await lines.write(block)
@@ -132,6 +134,11 @@ class _Load:
         """The parameter of copy_wake.sql."""
         lanes = [{"queue": queue, "priority": priority} for queue, priority in sorted(self.lanes)]
         return {"lanes": json.dumps(lanes)}
+
+    @staticmethod
+    def queues(batch: Sequence[NewJob]) -> dict[str, list[str]]:
+        """The parameter of copy_room.sql."""
+        return {"queues": sorted({str(getattr(job, "queue", "")) for job in batch})}
 
     def read(self) -> list[NewJob]:
         """The next jobs; empty at the end. The first are checked here, before any SQL."""
@@ -198,7 +205,8 @@ class _Rows:
         if text is None or job.key is not None:
             text = self._known[options] = self._render(job)
         terms = self._terms
-        args = contract.stored_args(job, terms.limit, terms.watch, terms.codec)
+        args = payload.encode_args(job.args, limit=self._limit)
+        args = contract.stored(job.task, args, terms.watch, terms.codec)
         meta = "{}"
         if job.meta or type(job.meta) is not dict:
             meta = payload.encode_args(job.meta, limit=self._limit, path="meta")

@@ -10,6 +10,6 @@ freed as (
         and held.scope = coalesce(job.key_scope, job.task)
         and held.key = job.key
         and held.job_id = job.id
-        and (held.expires_at is null or held.expires_at <= clock_timestamp())
+        and (held.until is not null or held.expires_at <= clock_timestamp())
 )
 delete from pgqueue.jobs where id = any (%(ids)s::bigint[])

@@ -1,6 +1,6 @@
--- Locks key rows and says which job each maps to, and whether its window is open.
+-- Locks key rows and says which job each maps to.
 -- By: requeue, delete. Locks: the key rows, sorted, before any job.
-select held.scope, held.key, held.job_id, coalesce(held.expires_at > clock_timestamp(), false)
+select held.scope, held.key, held.job_id
 from pgqueue.idempotency_keys as held
 where (held.scope, held.key) in (
     select wanted.scope, wanted.key

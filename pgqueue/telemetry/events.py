@@ -119,6 +119,24 @@ class JobsExpired:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueFilled:
+    """A queue has reached its limit: producers are refused."""
+
+    queue: str
+    depth: int
+    max_depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDrained:
+    """A queue that was full has room again."""
+
+    queue: str
+    depth: int
+    max_depth: int
+
+
+@dataclass(frozen=True, slots=True)
 class DatabaseLost:
     """A part of the worker lost its connection, or a statement failed; it tries again."""
 
@@ -154,6 +172,8 @@ Event = (
     | JobsHeldBack
     | JobsRescued
     | JobsExpired
+    | QueueFilled
+    | QueueDrained
     | DatabaseLost
     | DatabaseBack
     | StepFailed

@@ -76,6 +76,16 @@ def _words(event: Event) -> Line:  # noqa: C901, PLR0911, PLR0912 - one case an 
             return _rescued(event)
         case events.JobsExpired():
             return logging.INFO, f"{event.count} jobs expired before anybody started them"
+        case events.QueueFilled():
+            return logging.WARNING, (
+                f"queue {event.queue} is full: {event.depth} due jobs, max_depth is "
+                f"{event.max_depth}; producers are refused until workers have made room"
+            )
+        case events.QueueDrained():
+            return logging.INFO, (
+                f"queue {event.queue} has room again: {event.depth} due jobs, max_depth is "
+                f"{event.max_depth}"
+            )
         case events.DatabaseLost():
             return logging.WARNING, (
                 f"{event.part}: {event.error}; tries again in {event.pause:.1f} s"

@@ -26,7 +26,7 @@ from pgqueue.worker.lanes import Lanes
 from pgqueue.worker.ledger import Ledger
 from pgqueue.worker.link import Link
 from pgqueue.worker.registry import Registry
-from pgqueue.worker.steps import expire, probe, rescue
+from pgqueue.worker.steps import depths, expire, keys, probe, rescue
 from pgqueue.worker.steps.rota import Rota, Step
 from pgqueue.worker.transactions import AsyncTransactions, Transactions
 
@@ -137,7 +137,8 @@ class Worker:
     def _register(self, connection: Connection) -> None:
         revision.check(connection)
         settings = self._settings
-        store.run(connection, settings, "add_steps", {"names": [probe.NAME, expire.NAME]})
+        names = [probe.NAME, expire.NAME, keys.NAME, depths.NAME]
+        store.run(connection, settings, "add_steps", {"names": names})
         hostname = socket.gethostname()
         name = f"{hostname}:{os.getpid()}"
         values = {
@@ -215,6 +216,8 @@ class Worker:
         steps: dict[str, Step] = {
             probe.NAME: self._probe,
             expire.NAME: expire.Expire(self._settings, self._emit),
+            keys.NAME: keys.SweepKeys(self._settings),
+            depths.NAME: depths.CountDepths(self._settings, self._emit),
         }
         return Rota(link, steps, self._emit)
 

@@ -271,7 +271,7 @@ def test_status_counts_each_queue_and_lists_workers(
         "('gone', 'h', 8, '0.1', '{q}', 1, 1, '12 s', '2024-01-01')"
     )
     lines = [line.split("\t") for line in pgqueue("status").out.splitlines()]
-    assert lines[0] == ["queue", "other", "0", "0", "0", "", "1", "0", "0"]
+    assert lines[0] == ["queue", "other", "0", "0", "0", "", "1", "0", "0", "", ""]
     assert lines[1][:5] == ["queue", "q", "1", "1", "1"]
     assert [line[1:3] for line in lines[2:]] == [["w", "alive"], ["gone", "dead"]]
     document = json.loads(pgqueue("status", "--json").out)

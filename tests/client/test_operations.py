@@ -25,8 +25,8 @@ def hold_key(
 ) -> None:
     connection.execute(
         "insert into pgqueue.idempotency_keys "
-        "values (%s, 'k', %s, clock_timestamp() + %s::interval)",
-        [scope, job_id, window],
+        "values (%s, 'k', %s, clock_timestamp() + %s::interval, %s)",
+        [scope, job_id, window, "finished" if window is None else None],
     )
 
 
@@ -187,7 +187,7 @@ def test_a_requeued_job_takes_a_key_that_nobody_has(
     job_id = make_job("dead", key="k", key_scope="shop")
     app.requeue(job_id)
     row = connection.execute("select * from pgqueue.idempotency_keys").fetchone()
-    assert row == ("shop", "k", job_id, None)
+    assert row == ("shop", "k", job_id, None, "finished")
 
 
 @pytest.mark.parametrize("state", FINAL_STATES)
@@ -262,6 +262,26 @@ def test_of_two_jobs_with_one_key_only_one_is_requeued(
     assert held is None or winner == jobs[held]
     [(loser, error)] = report.refused.items()
     assert f"job {loser} cannot be requeued: job {winner} holds" in str(error)
+
+
+@pytest.mark.parametrize(("attempt", "requeued"), [(0, False), (1, True)])
+def test_a_key_held_until_its_job_starts_is_free_for_a_requeue_after_that(
+    app: PgQueue,
+    make_job: Callable[..., int],
+    connection: psycopg.Connection[Any],
+    attempt: int,
+    requeued: bool,
+) -> None:
+    job_id = make_job("dead", key="k")
+    rival = make_job("ready", key="k", attempt=attempt)
+    connection.execute(
+        "insert into pgqueue.idempotency_keys values ('t', 'k', %s, null, 'started')", [rival]
+    )
+    report = app.operator.requeue([job_id])
+    assert (job_id in report.done) is requeued
+    assert key_holder(connection) == (job_id if requeued else rival, None)
+    term = connection.execute("select until from pgqueue.idempotency_keys").fetchone()
+    assert term == ("started",)
 
 
 def test_requeue_waits_for_an_enqueue_that_is_taking_its_key(

@@ -52,6 +52,10 @@ REFUSED: list[Refused] = [
     *each("key_scope", InvalidName, ["s"]),
     *each("unique_for", InvalidJob, [0, -1, 1e-9, "5", True, timedelta(days=3651)], key="k"),
     *each("unique_for", InvalidJob, [60]),
+    *each("until", InvalidJob, ["", "forever", "Started", 5, True, [], {}], key="k"),
+    *each("until", InvalidJob, ["finished", "started"]),
+    *each("on_conflict", InvalidJob, ["", "ignore", "Raise", 5, True, None, [], {}], key="k"),
+    *each("on_conflict", InvalidJob, ["raise", "replace", "reschedule", "ignore"]),
 ]
 
 # Beyond the JSON of a document: only Python can be asked for these.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 
@@ -10,6 +11,7 @@ import pytest
 
 from pgqueue import grants
 from pgqueue.job import FINAL_STATES, NewJob
+from tests import servers
 from tests.enqueue.sql import EMPTY, count, due_in, enqueue, row_of
 from tests.sleeping import fall_asleep
 
@@ -39,6 +41,8 @@ def test_every_member_reaches_its_column(shared: psycopg.Connection, wrapped: bo
         "key": f"k{wrapped}",
         "key_scope": "s",
         "unique_for": 60,
+        "until": "started",
+        "on_conflict": "raise",
         "meta": {"tenant": 7},
         "version": 4,
     }
@@ -52,7 +56,7 @@ def test_every_member_reaches_its_column(shared: psycopg.Connection, wrapped: bo
 
 @pytest.mark.parametrize(
     "option",
-    ["delay", "run_at", "expires_at", "timeout", "key", "key_scope", "unique_for"],
+    ["delay", "run_at", "expires_at", "timeout", "key", "key_scope", "unique_for", "until"],
 )
 def test_null_is_nothing_where_the_default_is_null(shared: psycopg.Connection, option: str) -> None:
     answers = [enqueue(shared, {"task": "t", option: None})]
@@ -72,6 +76,8 @@ def test_the_defaults_of_sql_are_those_of_python(shared: psycopg.Connection) -> 
         "delay",
         "run_at",
         "unique_for",
+        "until",
+        "on_conflict",
     }
 
 
@@ -170,9 +176,13 @@ def test_the_functions_are_not_for_everybody(shared: psycopg.Connection) -> None
         from pg_proc where pronamespace = 'pgqueue'::regnamespace order by proname"""
     assert shared.execute(sql).fetchall() == [
         ("check_job", False, "v", True, False),
+        ("due_at", False, "s", True, False),
         ("enqueue", False, "v", True, False),
         ("is_instant", False, "s", True, False),
         ("job_is_plain", False, "s", True, False),
+        ("key_is_held", False, "i", True, False),
+        ("meet_holder", False, "v", True, False),
+        ("refuse_full", False, "v", True, False),
         ("take_key", False, "v", True, False),
     ]
 
@@ -195,6 +205,28 @@ def test_the_rights_of_a_producer_are_enough_to_enqueue(
         assert count(connection) == 2
 
 
+@pytest.mark.parametrize("policy", ["replace", "reschedule"])
+def test_the_documented_rights_are_enough_to_change_jobs_that_wait(
+    connection: psycopg.Connection, policy: str
+) -> None:
+    document = {"task": "t", "key": "k", "until": "started", "on_conflict": policy}
+    with connection.transaction(force_rollback=True):
+        connection.execute("create role producer")
+        connection.execute("\n".join(grants.producer("producer")).encode())
+        connection.execute(documented_grant().encode())
+        connection.execute("set local role producer")
+        enqueue(connection, document)
+        assert enqueue(connection, document)["changed"].startswith(policy)
+        assert enqueue(connection, [document | {"on_conflict": "existing"}])[0]["created"] is False
+
+
+def documented_grant() -> str:
+    """What a producer needs besides to change jobs that wait."""
+    page = (servers.ROOT / "docs" / "enqueue.md").read_text("utf-8")
+    [to_change] = re.findall(r"```sql\n(grant.*?)```", page, re.DOTALL)
+    return str(to_change)
+
+
 def test_no_jobs_at_all_are_no_answer(shared: psycopg.Connection) -> None:
     assert shared.execute("select pgqueue.enqueue(null)").fetchone() == (None,)
 
@@ -203,8 +235,7 @@ def test_the_final_states_are_those_of_the_package(shared: psycopg.Connection) -
     listed = "({})".format(", ".join(f"'{state}'" for state in FINAL_STATES))
     source = shared.execute(
         "select prosrc from pg_proc where pronamespace = 'pgqueue'::regnamespace "
-        "and proname = 'take_key'"
+        "and proname = 'key_is_held'"
     ).fetchone()
     assert source is not None
     assert source[0].count("state not in " + listed) == 1
-    assert source[0].count("state in " + listed) == 1

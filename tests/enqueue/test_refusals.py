@@ -64,7 +64,7 @@ def test_bad_input_is_refused_with_its_path(
             (
                 "prio: 1 is refused; expected no such member; known are v, task, args, queue, "
                 "priority, delay, run_at, expires_at, max_attempts, timeout, key, key_scope, "
-                "unique_for, meta, version"
+                "unique_for, until, on_conflict, meta, version"
             ),
         ),
     ],
@@ -93,6 +93,8 @@ POOL: dict[str, list[Any]] = {
     "key": [None, "k", "é" * 256, "", "\x1f", "x" * 513],
     "key_scope": [None, "s", "", "a b"],
     "unique_for": [None, 60, 0.001, 0],
+    "until": [None, "finished", "started", "", "later"],
+    "on_conflict": ["existing", "raise", "replace", "reschedule", "", None],
     "meta": [{}, {"m": 1}, None, []],
     "version": [1, 2, 0, 2**31 - 1, 2**31, 1.0],
 }

@@ -60,6 +60,8 @@ def test_every_option_is_written_under_its_name() -> None:
         key='say "hé"',
         key_scope="orders",
         unique_for=0.5,
+        until="started",
+        on_conflict="replace",
         meta={"tenant": 7},
         version=2,
     ) == {
@@ -74,6 +76,8 @@ def test_every_option_is_written_under_its_name() -> None:
         "key": 'say "hé"',
         "key_scope": "orders",
         "unique_for": 0.5,
+        "until": "started",
+        "on_conflict": "replace",
         "meta": {"tenant": 7},
         "version": 2,
     }

@@ -10,7 +10,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from pgqueue.app import PgQueue
-from pgqueue.client import Producer
+from pgqueue.client import WAITS_OUTSIDE, Producer
 from pgqueue.contrib.django import transaction
 from pgqueue.contrib.django.configuration import configuration, dsn_of
 from pgqueue.contrib.django.known import KnownTasks
@@ -18,7 +18,8 @@ from pgqueue.enqueue import copy
 from pgqueue.enqueue.callers import django
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Mapping
+    from typing import Self
 
     from pgqueue.client import JobHandle
     from pgqueue.job import NewJob
@@ -59,9 +60,15 @@ class DjangoProducer(Producer):
         copied: int = await sync_to_async(self.copy)(jobs, on_progress)
         return copied
 
-    def answers(self, documents: Iterable[str]) -> Iterator[str]:
+    def answers(self, documents: Iterable[str]) -> Generator[str]:
         """Send documents as they are, in one transaction; their answers, in order."""
         return transaction.answers(self.alias, documents, required=self.require_transaction)
+
+    def waiting(self, patience: Any) -> Self:
+        """As in Producer; Django may have a transaction open, so nobody waits here."""
+        if patience is not None:
+            raise TypeError(WAITS_OUTSIDE)
+        return self
 
     def check_transaction(self) -> None:
         """Raise TransactionUnusable where a transaction is required and Django has none open."""

@@ -10,7 +10,7 @@ from django.db import connections, transaction
 from pgqueue.enqueue import callers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
 
 def enqueue(alias: str, document: str, *, required: bool = False) -> str:
@@ -30,7 +30,7 @@ def enqueue(alias: str, document: str, *, required: bool = False) -> str:
     return callers.send(connections[alias], document, require_transaction=required)
 
 
-def answers(alias: str, documents: Iterable[str], *, required: bool = False) -> Iterator[str]:
+def answers(alias: str, documents: Iterable[str], *, required: bool = False) -> Generator[str]:
     """Send documents in one transaction, and give each answer: the open one, or one for them all.
 
     A single document needs none around it, whose begin and commit would be two more round trips.

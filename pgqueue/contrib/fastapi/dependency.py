@@ -49,7 +49,9 @@ class Jobs(Enqueuer):
 
     def using(self, **options: Unpack[JobOptions]) -> Enqueuer:
         """The same with options for each job, as `jobs.using(priority=10).enqueue(task, ...)`."""
-        return Enqueuer(self._app, self._producer, chosen(options))
+        given = chosen(options)
+        producer = self._producer.waiting(given.pop("wait_when_full", None))
+        return Enqueuer(self._app, producer, given)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from pgqueue.errors import (
+    AlreadyEnqueued,
     EnqueueError,
     InvalidJob,
     PgQueueError,
+    QueueFull,
     SchemaError,
     TransactionUnusable,
 )
@@ -32,6 +34,8 @@ _FORBIDDEN: Final = "this role may not enqueue ({message}): grant it what docs/e
 _BY_STATE: Final[dict[str, tuple[type[PgQueueError], str]]] = {
     "PQ001": (InvalidJob, "{message}"),
     "PQ002": (EnqueueError, "{message}"),
+    "PQ003": (QueueFull, "{message}"),
+    "PQ004": (AlreadyEnqueued, "{message}"),
     "25P02": (TransactionUnusable, ABORTED),
     "25006": (TransactionUnusable, _READ_ONLY),
     "3F000": (SchemaError, _MISSING),
