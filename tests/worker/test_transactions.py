@@ -143,6 +143,7 @@ def test_a_commit_without_an_answer_is_read_from_the_table(
 ) -> None:
     """Cut before the server has the COMMIT: run again. Cut after: done, and not done again."""
     with Proxy(dsn) as proxy:
+        proxy.role = b"pgqueue:handler"
         id_ = table.add_one(kind)
         worker = work(dsn=proxy.dsn, listen=False)
         assert gate.reached.wait(10)
