@@ -125,8 +125,11 @@ class EventLoopExecutor:
             attempt.started = True
             attempt.slot = self._board.started(attempt.job.id)
             # Not the context of whoever called: that may be another handler's.
-            self._tasks[attempt] = self._loop.create_task(
-                self._attempt(attempt), context=self._clean.copy()
+            self._tasks[attempt] = asyncio.Task(
+                self._attempt(attempt),
+                loop=self._loop,
+                name=attempt.job.task,
+                context=self._clean.copy(),
             )
 
     async def _attempt(self, attempt: Attempt) -> None:
