@@ -1,4 +1,4 @@
-"""The exchange: outcomes go out, jobs come in, on one connection, in one round trip.
+"""The exchange: outcomes go out, jobs come in, in one round trip; while busy, on two lines.
 
 Nothing here waits for a timer to fill a batch: while one exchange is on its way the next outcomes
 gather, and when the worker is idle a finish goes out at once.
@@ -51,10 +51,8 @@ CAREFUL_FOR: Final = 60.0
 """Seconds to skip locked rows, once a finish has waited for one in vain."""
 
 LOCKED: Final = "55P03"
-# The server refused a value, not the exchange: data exception, integrity, program limit.
-BAD_VALUE: Final = ("22", "23", "54")
-# Serialization failure, deadlock: only where the database's default is above READ COMMITTED.
-TRY_AGAIN: Final = ("40001", "40P01")
+BAD_VALUE: Final = ("22", "23", "54")  # a value was refused: data, integrity, program limit
+TRY_AGAIN: Final = ("40001", "40P01")  # the database's default is above READ COMMITTED
 
 
 class Exchange:
@@ -98,12 +96,9 @@ class Exchange:
         now = time.monotonic()
         try:
             pause = self._stream(now) if self._busy else self._step(now)
-        except psycopg.Error as error:
+        except (psycopg.Error, ConnectionFailed) as error:
             self._drop(now)
             return 0.0 if self._understands(error, now) else self._carrier.failed(error)
-        except ConnectionFailed as error:
-            self._drop(now)
-            return self._carrier.failed(error)
         self._carrier.worked()
         return pause
 
@@ -331,15 +326,15 @@ class Exchange:
         self._hear()
         return self._ledger.quiet() and not self._unsure
 
-    def _understands(self, error: psycopg.Error, now: float) -> bool:
+    def _understands(self, error: psycopg.Error | ConnectionFailed, now: float) -> bool:
         """Whether trying again at once will help, now that it is known what was wrong."""
-        state = error.sqlstate or ""
+        state = getattr(error, "sqlstate", None) or ""
         if state == LOCKED and now >= self._careful_until:
             self._careful_until = now + CAREFUL_FOR
             return True
         return state in TRY_AGAIN or (state.startswith(BAD_VALUE) and self._isolate(error))
 
-    def _isolate(self, error: psycopg.Error) -> bool:
+    def _isolate(self, error: Exception) -> bool:
         """A value was refused: halve the batch until it stands alone; then it is dead instead."""
         sent = self._ledger.batch(self._batch)
         if len(sent) > 1 or (sent and not self._apart):
