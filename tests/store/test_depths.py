@@ -140,7 +140,7 @@ def test_the_step_counts_once_for_all_and_tells_what_changed(
     limit(own, "default", 1)
     tables.job()
     store.run(own, SETTINGS, "probe")
-    assert step(other) == EVERY  # its turn has not come
+    assert step(other) == IDLE  # its turn has not come
     assert told == []
     due_again(tables)
     assert step(other) == EVERY

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 NAME: Final = "depths"
 EVERY: Final = 1.0
 IDLE: Final = 5.0
-"""Seconds between two counts, and between two looks whether any queue has a limit."""
+"""Seconds between two counts, and between two looks of a worker that has nothing to count: no
+queue has a limit, or another worker counts."""
 
 
 class CountDepths:
@@ -29,7 +30,7 @@ class CountDepths:
         # A little less than EVERY, or a turn that comes a moment early would be lost.
         turn = {"name": NAME, "every": 0.8 * EVERY}
         if not store.run(connection, self._settings, "take_step", turn):
-            return EVERY
+            return IDLE
         counted = store.run(connection, self._settings, "count_depths")
         for queue, depth, max_depth, is_full, was_full in counted:
             if is_full != was_full:
