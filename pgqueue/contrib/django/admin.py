@@ -23,6 +23,7 @@ from pgqueue.contrib.django.application import app_for
 from pgqueue.contrib.django.models import Attempt, Job, Worker
 from pgqueue.job import FINAL_STATES
 from pgqueue.operations import REQUEUEABLE
+from pgqueue.redaction import MARK, Redaction
 from pgqueue.views import COUNT_CAP
 
 if TYPE_CHECKING:
@@ -160,8 +161,8 @@ class JobAdmin(ReadOnlyAdmin):
 
     @admin.display(description="arguments")
     def call(self, job: Job) -> str:
-        """The arguments."""
-        return _pretty(job.args)
+        """The arguments, without those that nobody is shown."""
+        return _pretty(Redaction.marked(job.meta).hide(job.args))
 
     @admin.display(description="result")
     def pretty_result(self, job: Job) -> str:
@@ -170,8 +171,8 @@ class JobAdmin(ReadOnlyAdmin):
 
     @admin.display(description="meta")
     def pretty_meta(self, job: Job) -> str:
-        """Meta."""
-        return _pretty(job.meta)
+        """Meta, without what is pgqueue's own."""
+        return _pretty({name: value for name, value in job.meta.items() if name != MARK})
 
     @admin.display(description="")
     def history(self, job: Job) -> str:

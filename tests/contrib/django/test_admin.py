@@ -99,6 +99,24 @@ def test_search_finds_an_id(tasks: ModuleType, operator: Client) -> None:
     assert [job.pk for job in page.context["cl"].result_list] == [int(result.id)]
 
 
+def test_a_jobs_page_hides_what_its_task_redacts(
+    sql: Sql, tasks: ModuleType, operator: Client
+) -> None:
+    job_id = tasks.add.enqueue(1).id
+    sql.execute(
+        "update pgqueue.jobs set args = %s, meta = %s",
+        [
+            '{"args": [1], "kwargs": {"token": "sesame"}}',
+            '{"tenant": "acme", "$pgqueue": {"redact": ["token"]}}',
+        ],
+    )
+    page = operator.get(f"{LIST}{job_id}/change/").content.decode()
+    assert "sesame" not in page
+    assert "***" in page
+    assert "acme" in page
+    assert "$pgqueue" not in page
+
+
 def test_a_jobs_page_shows_its_attempts_and_escapes_them(dead: str, operator: Client) -> None:
     page = operator.get(f"{LIST}{dead}/change/").content.decode()
     assert "out of tea" in page
