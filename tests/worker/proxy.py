@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Cut = Literal["before", "after"]
 
+READY = b"Z\x00\x00\x00\x05I"
+"""ReadyForQuery, outside of a transaction: what came before is committed."""
+
 
 class Proxy:
     """Passes bytes on, both ways.
@@ -90,7 +93,10 @@ class Proxy:
                         break
                     doomed.set()
                 elif not up and doomed.is_set():
-                    # The server has answered, and nobody will hear of it.
+                    # The server answers, and nobody will hear of it; cut before its end, the
+                    # server would roll back.
+                    while READY not in data and (more := source.recv(65536)):
+                        data = data[-len(READY) :] + more
                     self.released.wait(30)
                     break
                 target.sendall(data)
