@@ -174,16 +174,12 @@ def limits(settings: Settings) -> dict[str, str]:
 
 
 def execute(
-    connection: Connection,
-    name: str,
-    values: Mapping[str, Any] | None = None,
-    *,
-    binary: bool = False,
+    connection: Connection, name: str, values: Mapping[str, Any] | None = None
 ) -> psycopg.Cursor[Any]:
     """Run sql/NAME.sql; prepared at once, unless the connection forbids it."""
     prepare = connection.prepare_threshold is not None or None
     cursor = psycopg.Cursor(connection)
-    return cursor.execute(statement(name), values or {}, prepare=prepare, binary=binary)
+    return cursor.execute(statement(name), values or {}, prepare=prepare)
 
 
 def run(

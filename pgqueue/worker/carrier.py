@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pgqueue import store, wire
 from pgqueue.outcome import Succeeded, Unsuccessful
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Finishing = Sequence[Succeeded | Unsuccessful]
 Order = dict[str, Any]
 
-PATIENCE = 5.0
+PATIENCE: Final = 5.0
 """Seconds beyond the statement timeout after which an exchange is given up."""
 
 
