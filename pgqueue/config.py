@@ -48,6 +48,9 @@ class Settings:
         shutdown_timeout: how long a stopping worker lets handlers run.
         listen: whether workers LISTEN; without it they find work by polling alone.
         listen_dsn: a direct connection for LISTEN, where the main one goes through a pooler.
+        synchronous_commit: whether a worker's claims and outcomes wait for the disk; without it a
+            crash of the server, not of a worker, may undo the last fraction of a second of them,
+            and those jobs run again. What handlers write is not touched by it.
         prepare: whether workers use prepared statements; off for a pooler in transaction mode
             that does not support them.
         require_transaction: enqueues are refused without a connection, and through one whose
@@ -70,6 +73,7 @@ class Settings:
     shutdown_timeout: float = 30.0
     listen: bool = True
     listen_dsn: str | None = None
+    synchronous_commit: bool = True
     prepare: bool = True
     require_transaction: bool = False
 

@@ -141,6 +141,8 @@ def send(
     if unsuccessful:
         values = {"outcomes": _documents(unsuccessful), "worker": worker}
         statements.append(_statement("finish_unsuccessful", values))
+    if not settings.synchronous_commit:
+        statements.append(_statement("asynchronous", {}))
     if suspect_id is not None:
         names = {"worker_id": worker_id, "job_id": suspect_id}
         statements.append(_statement("name_suspect", names))

@@ -72,6 +72,14 @@ def run_worker(
     listen_dsn: Annotated[
         str | None, typer.Option(help="A direct connection for LISTEN, past a pooler.")
     ] = None,
+    synchronous_commit: Annotated[
+        bool | None,
+        typer.Option(
+            "--synchronous-commit/--no-synchronous-commit",
+            help="Without: faster, and a crash of the server may make jobs run again.",
+            show_default=False,
+        ),
+    ] = None,
     log_level: Annotated[LogLevel, typer.Option(help="What the worker logs.")] = LogLevel.info,
     dsn: Dsn = None,
 ) -> None:
@@ -93,6 +101,7 @@ def run_worker(
         "poll_interval": poll_interval,
         "listen": listen,
         "listen_dsn": listen_dsn,
+        "synchronous_commit": synchronous_commit,
     }
     names, shares = _queues(queues)
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}

@@ -132,11 +132,12 @@ def exchange(
     succeeded: Sequence[Succeeded] = (),
     unsuccessful: Sequence[Unsuccessful] = (),
     suspect_id: int | None = None,
+    settings: Settings = SETTINGS,
 ) -> store.ExchangeReply:
     """One exchange; without lanes it looks into the default queue at priority 0."""
     return store.send(
         Wire(connection, patience=20.0),
-        SETTINGS,
+        settings,
         worker_id=worker_id,
         worker="w",
         succeeded=succeeded,

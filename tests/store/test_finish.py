@@ -256,6 +256,30 @@ def test_the_limits_end_with_the_exchange(own: Connection, tables: Tables) -> No
     assert [own.execute(f"show {name}".encode()).fetchone() for name in names] == before
 
 
+COMMIT_SETTING = """
+    create table seen (setting text);
+    create function note() returns trigger language plpgsql as $$
+        begin
+            insert into public.seen values (current_setting('synchronous_commit'));
+            return null;
+        end $$;
+    create constraint trigger note after update on pgqueue.jobs
+        deferrable initially deferred for each row execute function note()"""
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_an_exchange_commits_as_the_setting_says(
+    own: Connection, tables: Tables, waits: bool
+) -> None:
+    worker = tables.worker()
+    done, _ = tables.job("running", worker_id=worker), tables.job()
+    tables.run(COMMIT_SETTING)
+    settings = Settings(synchronous_commit=waits)
+    exchange(own, worker, settings=settings, succeeded=[Succeeded(done, 1, None)], room=1)
+    assert tables.run("select distinct setting from seen") == [("on" if waits else "off",)]
+    assert own.execute("show synchronous_commit").fetchone() == ("on",)
+
+
 def test_without_prepared_statements_nothing_stays_on_the_server(
     own: Connection, tables: Tables
 ) -> None:
