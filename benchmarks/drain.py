@@ -39,6 +39,7 @@ PGQUEUE_WORKER: Final = (
     str(Path(sysconfig.get_path("scripts"), "pgqueue")),
     *("worker", "-A", "benchmarks.app:app", "--processes", "1"),
 )
+RELAXED_WORKER: Final = (*PGQUEUE_WORKER, "--no-synchronous-commit")
 YARDSTICK: Final = (sys.executable, "-m", "benchmarks.yardstick")
 
 
@@ -68,6 +69,7 @@ CONTESTANTS: Final = {
     YARD: Contestant("yardstick", "async_nothing", YARDSTICK),
     "pgqueue": Contestant("pgqueue, async handlers", "async_nothing", PGQUEUE_WORKER),
     "threads": Contestant("pgqueue, def handlers *", "thread_nothing", PGQUEUE_WORKER),
+    "relaxed": Contestant("pgqueue, no synchronous commit *", "async_nothing", RELAXED_WORKER),
 }
 
 
