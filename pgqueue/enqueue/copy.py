@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
@@ -35,6 +36,11 @@ COPY_JOBS: Final = 1_000
 
 BLOCK: Final = 250
 """Lines of one write: the server works on a block while the next is made."""
+
+PLAIN: Final = "copy_plain"
+FULL: Final = "copy_jobs"
+"""Statements: most jobs of a load have default options, and reading those costs the server a third
+more than the rest of a job."""
 
 _NULL: Final = r"\N"
 _NO_TIME: Final = contract.EARLIEST
@@ -83,8 +89,9 @@ def copy(conn: Any, jobs: Iterable[NewJob], terms: Terms) -> int:
             cursor = psycopg.Cursor(conn, row_factory=tuple_row)
             clock = cursor.execute(store.statement("copy_clock")).fetchone()
             cursor.execute(store.statement("copy_room"), load.queues(batch))
-            with cursor.copy(store.statement("copy_jobs")) as lines:
-                for block in load.blocks(batch, clock):
+            form = load.form(batch)
+            with cursor.copy(store.statement(form)) as lines:
+                for block in load.blocks(batch, clock, form):
                     lines.write(block)
         load.finished(len(batch))
     if load.lanes:
@@ -103,8 +110,9 @@ async def acopy(conn: Any, jobs: Iterable[NewJob], terms: Terms) -> int:
             cursor = psycopg.AsyncCursor(conn, row_factory=tuple_row)
             clock = await (await cursor.execute(store.statement("copy_clock"))).fetchone()
             await cursor.execute(store.statement("copy_room"), load.queues(batch))
-            async with cursor.copy(store.statement("copy_jobs")) as lines:
-                for block in load.blocks(batch, clock):
+            form = load.form(batch)
+            async with cursor.copy(store.statement(form)) as lines:
+                for block in load.blocks(batch, clock, form):
                     await lines.write(block)
         load.finished(len(batch))
     if load.lanes:
@@ -144,19 +152,26 @@ class _Load:
         """The next jobs; empty at the end. The first are checked here, before any SQL."""
         batch = list(islice(self._jobs, COPY_JOBS))
         if not self.copied:
-            for _ in self.blocks(batch, None):
+            for _ in self.blocks(batch, None, FULL):
                 pass
             self._raise()
         return batch
 
-    def blocks(self, batch: Sequence[NewJob], clock: Any) -> Iterator[bytes]:
+    @staticmethod
+    def form(batch: Sequence[NewJob]) -> str:
+        """The statement that these jobs need: the short one where all have default options."""
+        return PLAIN if all(map(_is_plain, batch)) else FULL
+
+    def blocks(self, batch: Sequence[NewJob], clock: Any, form: str) -> Iterator[bytes]:
         """The lines of jobs, block by block; they end early at a job that is refused.
 
         Args:
             batch: the jobs.
             clock: the row of copy_clock.sql; None only checks them, as far as no clock is needed.
+            form: the statement that takes the lines.
         """
-        rows = _Rows(self._terms, clock and datetime.fromisoformat(_text(clock[0])))
+        now = clock and datetime.fromisoformat(_text(clock[0]))
+        rows = _Rows(self._terms, now, plain=form == PLAIN)
         for start in range(0, len(batch), BLOCK):
             lines: list[str] = []
             try:
@@ -184,8 +199,8 @@ class _Load:
 class _Rows:
     """Makes lines. Most jobs of a load differ in their arguments alone, so the rest is kept."""
 
-    def __init__(self, terms: Terms, now: datetime | None) -> None:
-        self._terms, self._limit = terms, terms.limit
+    def __init__(self, terms: Terms, now: datetime | None, *, plain: bool) -> None:
+        self._terms, self._limit, self._plain = terms, terms.limit, plain
         self._now = now and now.replace(tzinfo=UTC)
         # Equal options give equal text, whatever their types: True is 1 as a priority.
         self._known: dict[tuple[Any, ...], str] = {}
@@ -207,6 +222,8 @@ class _Rows:
         terms = self._terms
         args = payload.encode_args(job.args, limit=self._limit)
         args = contract.stored(job.task, args, terms.watch, terms.codec)
+        if self._plain:
+            return text + f"{args}\n".replace("\\", "\\\\")
         meta = "{}"
         if job.meta or type(job.meta) is not dict:
             meta = payload.encode_args(job.meta, limit=self._limit, path="meta")
@@ -227,6 +244,8 @@ class _Rows:
             )
         if due == created:
             self.lanes.add((job.queue, job.priority))
+        if self._plain:
+            return f"{job.task}\t{job.queue}\t"
         timeout = _NULL if job.timeout is None else repr(float(_seconds(job.timeout)))
         expires = _NULL if job.expires_at is None else job.expires_at.astimezone(UTC).isoformat()
         return (
@@ -235,23 +254,34 @@ class _Rows:
         )
 
 
-def _options(job: Any) -> tuple[Any, ...]:
+_all_options: Final = attrgetter(
+    "task",
+    "queue",
+    "priority",
+    "max_attempts",
+    "timeout",
+    "version",
+    "delay",
+    "run_at",
+    "expires_at",
+    "key_scope",
+    "unique_for",
+)
+_DEFAULTS: Final = _all_options(NewJob(task=""))[2:]
+
+
+def _options(job: Any) -> Any:
     """Everything of a job but what each has for itself; TypeError if it is none."""
     if not isinstance(job, NewJob):
         contract.encode(job, limit=0)
-    return (
-        job.task,
-        job.queue,
-        job.priority,
-        job.max_attempts,
-        job.timeout,
-        job.version,
-        job.delay,
-        job.run_at,
-        job.expires_at,
-        job.key_scope,
-        job.unique_for,
-    )
+    return _all_options(job)
+
+
+def _is_plain(job: Any) -> bool:
+    """Whether only its task, queue and arguments need to be told."""
+    if type(job) is not NewJob or job.meta or type(job.meta) is not dict:
+        return False
+    return bool(_all_options(job)[2:] == _DEFAULTS)
 
 
 def _due(job: NewJob, created: datetime) -> datetime:
