@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import threading
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -34,7 +35,11 @@ PROBE_EVERY: Final = 15.0
 
 
 class Listener:
-    """A step that waits for notifications; it blocks, so it has a thread of its own.
+    """A step that connects, listens, and waits for notifications; it blocks, on its own thread.
+
+    Where `lent`, it does not wait for notifications itself: another thread waits for
+    `descriptor()` beside its own sockets and calls `hear()`. That saves the way from thread to
+    thread: 0.2 of the 1.3 ms from a commit to its handler.
 
     Args:
         dsn: a direct connection.
@@ -43,6 +48,7 @@ class Listener:
         heard: told (channel, payload) of each notification.
         connected: told True once all channels are listened to, False when that ended.
         failed: told of a failure; gives the seconds to wait before the next try.
+        lent: another thread hears.
     """
 
     def __init__(
@@ -54,7 +60,12 @@ class Listener:
         heard: Callable[[str, str], None],
         connected: Callable[[bool], None],
         failed: Callable[[Exception], float],
+        lent: bool = False,
     ) -> None:
+        self._lent = lent
+        self._using = threading.Lock()
+        self._broken: psycopg.Error | None = None
+        self._descriptor: int | None = None
         self._dsn, self._settings, self._channels = dsn, settings, tuple(channels)
         self._heard, self._connected, self._failed = heard, connected, failed
         self._connection: Connection | None = None
@@ -78,36 +89,77 @@ class Listener:
         os.close(self._mouth)
         return None
 
-    def _listen(self) -> None:
-        connection = self._connection or self._open()
-        if time.monotonic() >= self._probe_at:
-            connection.execute("select 1")
-            self._probe_at = time.monotonic() + PROBE_EVERY
-        # First what has been read already, then the socket: it is silent about the former.
-        for notification in connection.notifies(timeout=0):
-            self._heard(notification.channel, notification.payload)
-        poll = select.poll()
-        poll.register(connection, select.POLLIN)
-        poll.register(self._ear, select.POLLIN)
-        poll.poll(max(self._probe_at - time.monotonic(), 0) * 1000)
+    def descriptor(self) -> int | None:
+        """What to wait for before `hear()`; None while it is not connected."""
+        return self._descriptor
 
-    def _open(self) -> Connection:
+    def hear(self) -> None:
+        """Pass on what has come; never blocks. For the thread that this listener is lent to."""
+        if not self._using.acquire(blocking=False):
+            return  # it is being probed or dropped: then that reads
+        try:
+            self._read()
+        except psycopg.Error as error:
+            self._descriptor, self._broken = None, error
+            self._rouse()
+        finally:
+            self._using.release()
+
+    def _listen(self) -> None:
+        if self._broken is not None:
+            raise self._broken
+        if self._connection is None:
+            self._open()
+        with self._using:
+            if time.monotonic() >= self._probe_at and self._connection is not None:
+                self._connection.execute("select 1")
+                self._probe_at = time.monotonic() + PROBE_EVERY
+            # First what has been read already, then the socket: it is silent about the former.
+            self._read()
+        poll = select.poll()
+        poll.register(self._ear, select.POLLIN)
+        if not self._lent and self._connection is not None:
+            poll.register(self._connection, select.POLLIN)
+        if any(
+            fd == self._ear for fd, _ in poll.poll(max(self._probe_at - time.monotonic(), 0) * 1000)
+        ):
+            os.read(self._ear, 16)
+
+    def _read(self) -> None:
+        """What libpq has; four times as fast as psycopg's `notifies()`."""
+        if self._connection is None:
+            return
+        libpq = self._connection.pgconn
+        libpq.consume_input()
+        while (notification := libpq.notifies()) is not None:
+            self._heard(
+                notification.relname.decode(), notification.extra.decode("utf-8", "replace")
+            )
+
+    def _open(self) -> None:
         connection = connections.connect(self._dsn, self._settings, "listen")
-        self._connection, self._probe_at = connection, time.monotonic() + PROBE_EVERY
+        # Those that come while a statement is under way.
+        connection.add_notify_handler(lambda heard: self._heard(heard.channel, heard.payload))
         for channel in self._channels:
             connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
+        self._connection, self._probe_at = connection, time.monotonic() + PROBE_EVERY
+        self._descriptor = connection.fileno()
         self._connected(True)
-        return connection
 
     def _drop(self) -> None:
-        if self._connection is not None:
+        with self._using:
+            connection, self._connection = self._connection, None
+            self._descriptor = self._broken = None
+        if connection is not None:
             self._connected(False)
             with contextlib.suppress(psycopg.Error):
-                self._connection.close()
-            self._connection = None
+                connection.close()
+
+    def _rouse(self) -> None:
+        with contextlib.suppress(OSError):
+            os.write(self._mouth, b".")
 
     def close(self) -> None:
         """End at once; from any thread, and only once."""
         self._stopping = True
-        with contextlib.suppress(OSError):
-            os.write(self._mouth, b".")
+        self._rouse()

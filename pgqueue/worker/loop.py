@@ -7,7 +7,7 @@ import os
 import select
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pgqueue import wire
 
@@ -15,10 +15,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
+class Source(Protocol):
+    """Something else that a loop waits for, such as a listener."""
+
+    def descriptor(self) -> int | None:
+        """What becomes readable when there is something to hear; None to wait for nothing."""
+
+    def hear(self) -> None:
+        """Hear it; called by the loop's thread."""
+
+
 class Wake:
     """A signal to look again; setting it twice is setting it once.
 
     Safe from any thread and from a signal handler. Beside it a loop can wait for sockets.
+
+    Attributes:
+        source: heard at every wait; None for none.
     """
 
     def __init__(self) -> None:
@@ -29,6 +42,7 @@ class Wake:
             # Not at exit: threads that end with the process may still send or wait.
             weakref.finalize(self, os.close, end).atexit = False
         self._up = False
+        self.source: Source | None = None
 
     def __call__(self) -> None:
         """Send the signal."""
@@ -39,9 +53,17 @@ class Wake:
 
     def wait(self, seconds: float, sockets: Sequence[tuple[int, int]] = ()) -> None:
         """Wait for the signal, for one of the sockets, or so long; then the signal is down."""
-        ear = (self._ear, select.POLLIN)
-        if self._ear in wire.wait_for([ear, *sockets], 0.0 if self._up else seconds):
-            os.read(self._ear, 16)
+        awaited = [(self._ear, select.POLLIN), *sockets]
+        source = self.source
+        descriptor = source.descriptor() if source is not None else None
+        if descriptor is not None:
+            awaited.append((descriptor, select.POLLIN))
+        ready = wire.wait_for(awaited, 0.0 if self._up else seconds)
+        if source is not None and descriptor in ready:
+            source.hear()
+        if self._up or self._ear in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._ear, 16)
         # After the byte was taken: a signal in between would be lost with it.
         self._up = False
 

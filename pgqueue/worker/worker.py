@@ -199,6 +199,7 @@ class Worker:
         listener = self._listener() if self._settings.listen else None
         if listener is not None:
             threads.append(loop.start("listen", listener.step, loop.Wake()))
+            self._wake.source = listener
 
         def close() -> None:
             if listener is not None:
@@ -243,6 +244,7 @@ class Worker:
             heard=self._heard,
             connected=self._listening,
             failed=link.failed,
+            lent=True,
         )
 
     def _heard(self, channel: str, payload: str) -> None:
