@@ -77,11 +77,13 @@ def test_what_is_no_connection_is_refused_with_what_is() -> None:
 
 
 def test_a_connection_to_another_database_system_is_refused() -> None:
+    engine = create_engine("sqlite://")
     with (
-        create_engine("sqlite://").connect() as connection,
+        engine.connect() as connection,
         pytest.raises(TypeError, match="a connection to sqlite: not PostgreSQL"),
     ):
         callers.send(connection, JOB)
+    engine.dispose()
 
 
 def test_the_raw_connection_of_an_async_engine_is_refused(dsn: str) -> None:
