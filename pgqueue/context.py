@@ -23,6 +23,7 @@ class JobContext:
         id: the job's id; stable over retries, so use it to deduplicate effects elsewhere.
         attempt: number of this attempt, from 1.
         lease: the fence of this attempt; grows at every change of the job's state.
+        args: what the handler was called with, by name; to be read, not changed.
     """
 
     id: int
@@ -32,6 +33,7 @@ class JobContext:
     max_attempts: int
     lease: int
     meta: Mapping[str, Any] = field(default_factory=dict)
+    args: Mapping[str, Any] = field(default_factory=dict, repr=False)
     sync_connection: psycopg.Connection[Any] | None = field(default=None, repr=False)
     async_connection: psycopg.AsyncConnection[Any] | None = field(default=None, repr=False)
     _cancelled: bool = field(default=False, repr=False)

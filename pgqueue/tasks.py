@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar
 
-from pgqueue import handler
+from pgqueue import handler, middleware as layered
 from pgqueue.converters import arguments
 from pgqueue.enqueue import contract
 from pgqueue.errors import ConfigError
@@ -20,7 +20,7 @@ from pgqueue.redaction import Redaction
 from pgqueue.retry import DEFAULT_RETRY
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from datetime import timedelta
     from typing import Unpack
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pgqueue.config import Settings
     from pgqueue.context import JobContext
     from pgqueue.converters.base import Converter
+    from pgqueue.middleware import Call, Layer
     from pgqueue.options import JobOptions
     from pgqueue.retry import RetryRule
 
@@ -45,6 +46,7 @@ class TaskHome(Protocol):
     settings: Settings
     codec: Codec | None
     redact: frozenset[str]
+    layers: tuple[Layer, ...]
 
     def producer(self, connection: Any, require_transaction: bool | None) -> Producer:
         """The way to the database, in a connection's transaction or in one of our own."""
@@ -65,9 +67,11 @@ class Task(Generic[P, R]):
         arguments, returns: convert arguments and result; None where they are JSON as they are.
         redaction: which arguments nobody is shown.
         codec: encrypts and opens arguments and results, as the app's.
+        around: what a worker calls instead of the handler; None without middleware.
     """
 
     takes_context = False
+    around: Call | None = None
 
     def __init__(
         self,
@@ -85,6 +89,7 @@ class Task(Generic[P, R]):
         version: int = 1,
         upgrade: Mapping[int, Upgrade] | None = None,
         redact: Collection[str] = (),
+        middleware: Sequence[Callable[..., Any]] = (),
     ) -> None:
         self.app = app
         self.function: Callable[..., R] = function
@@ -101,6 +106,8 @@ class Task(Generic[P, R]):
         self.codec = app.codec
         self.retry: RetryRule = _checked_rule(self.name, retry)
         self.dead_on = _checked_exceptions(self.name, dead_on)
+        self.layers = layered.layers(self.name, middleware, is_async=self.is_async)
+        self.surround()
         update_wrapper(self, function)
         contract.encode(self.new_job({}, {}), limit=app.settings.max_payload)
 
@@ -122,6 +129,11 @@ class Task(Generic[P, R]):
         """Run the handler with stored arguments, as a worker does."""
         del context
         return self.function(**args)
+
+    def surround(self) -> None:
+        """Put the app's middleware, as it is now, and the task's own round the handler."""
+        layers = (*self.app.layers, *self.layers)
+        self.around = layered.around(self.call, layers, is_async=self.is_async)
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
         """Enqueue in a transaction of pgqueue's own: committed when this returns.

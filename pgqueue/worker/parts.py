@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from pgqueue.context import JobContext
 
@@ -18,6 +18,9 @@ Why = Literal["cancel", "lost", "stop", "timeout"]
 the job ran longer than it may."""
 
 
+_NO_ARGS: Final[dict[str, Any]] = {}
+
+
 class Attempt:
     """A claimed job on its way through one worker.
 
@@ -28,7 +31,7 @@ class Attempt:
         slot: where the board shows that it runs.
     """
 
-    __slots__ = ("_context", "job", "key", "meta", "slot", "started", "task", "why")
+    __slots__ = ("_args", "_context", "job", "key", "meta", "slot", "started", "task", "why")
 
     def __init__(self, job: ClaimedJob, task: Task[..., object]) -> None:
         self.job, self.task = job, task
@@ -38,6 +41,7 @@ class Attempt:
         self.started = False
         self.slot = -1
         self._context: JobContext | None = None
+        self._args: dict[str, Any] = _NO_ARGS
 
     def context(self) -> JobContext:
         """What the handler can know of its job; made when somebody asks."""
@@ -51,11 +55,17 @@ class Attempt:
                 max_attempts=job.max_attempts,
                 lease=job.lease,
                 meta=self.meta or {},
+                args=self._args,
             )
         return self._context
 
     def call(self, args: dict[str, Any]) -> Any:
-        """Call the handler; what it returns, or its coroutine."""
+        """Call the handler, in its middleware; what it returns, or its coroutine."""
+        self._args = args
+        if self._context is not None:
+            self._context.args = args
+        if (around := self.task.around) is not None:
+            return around(self.context(), args)
         if self.task.takes_context:
             return self.task.call(self.context(), args)
         return self.task.function(**args)
