@@ -1,9 +1,10 @@
-"""What an app puts round the handlers of all its tasks: middleware."""
+"""What an app puts round the handlers of all its tasks: middleware and hooks."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pgqueue.hooks import H, JobHooks
 from pgqueue.middleware import Layer, layer
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Surroundings:
+class Surroundings(JobHooks):
     """The part of an app that its handlers do not see.
 
     Attributes:
@@ -39,3 +40,14 @@ class Surroundings:
         for task in self._tasks.values():
             task.surround()
         return function
+
+    def on_worker_start(self, hook: H) -> H:
+        """Call this in each worker process before its first job; it gets a WorkerEvent.
+
+        The worker waits for it, 10 seconds at most.
+        """
+        return self._hook("worker_start", hook)
+
+    def on_worker_stop(self, hook: H) -> H:
+        """Call this in each worker process after its last job; it gets a WorkerEvent."""
+        return self._hook("worker_stop", hook)

@@ -14,6 +14,7 @@ from pgqueue import handler, middleware as layered
 from pgqueue.converters import arguments
 from pgqueue.enqueue import contract
 from pgqueue.errors import ConfigError
+from pgqueue.hooks import JobHooks
 from pgqueue.job import DEFAULT_MAX_ATTEMPTS, DEFAULT_QUEUE, NewJob
 from pgqueue.options import chosen
 from pgqueue.redaction import Redaction
@@ -52,7 +53,7 @@ class TaskHome(Protocol):
         """The way to the database, in a connection's transaction or in one of our own."""
 
 
-class Task(Generic[P, R]):
+class Task(JobHooks, Generic[P, R]):
     """A function that runs as a job. Calling it runs the function here and now, as written.
 
     `enqueue` takes the function's own arguments and uses a connection of pgqueue's own: such a

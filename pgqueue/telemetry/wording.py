@@ -22,7 +22,8 @@ LONGEST: Final = 800
 def write(event: Event) -> None:
     """Log one event."""
     level, line = words(event)
-    log.log(level, line, extra={"event": type(event).__name__})
+    exception = event.exception if isinstance(event, events.HookFailed) else None
+    log.log(level, line, extra={"event": type(event).__name__}, exc_info=exception)
 
 
 def words(event: Event) -> Line:
@@ -94,6 +95,21 @@ def _words(event: Event) -> Line:  # noqa: C901, PLR0911, PLR0912 - one case an 
             return logging.INFO, f"{event.part}: the database answers again"
         case events.StepFailed():
             return logging.WARNING, f"{event.step}: {event.error}; tries again at its next turn"
+        case events.HookFailed():
+            about = "" if event.job_id is None else f" for job {event.job_id}"
+            return logging.ERROR, (
+                f"hook {event.hook} failed{about}: {event.error}; the job is as it was"
+            )
+        case events.HookSlow():
+            return logging.WARNING, (
+                f"hook {event.hook} has run for {event.seconds:.0f} s, and {event.waiting} calls "
+                "of hooks wait for it: give what it waits for a time limit"
+            )
+        case events.HooksDropped():
+            return logging.ERROR, (
+                f"{event.count} calls of hooks were dropped: hooks are slower than jobs, or the "
+                "worker ended; the jobs are as they were"
+            )
         case _:
             assert_never(event)
 

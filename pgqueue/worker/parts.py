@@ -59,6 +59,9 @@ class Attempt:
             )
         return self._context
 
+    def starting(self) -> None:
+        """Say that the handler is about to start; for an executor that calls it elsewhere."""
+
     def call(self, args: dict[str, Any]) -> Any:
         """Call the handler, in its middleware; what it returns, or its coroutine."""
         self._args = args

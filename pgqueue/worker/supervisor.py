@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import logging
 import os
 import queue
@@ -47,6 +48,8 @@ LONGEST_PAUSE: Final = 30.0
 STALLED: Final = 60.0
 """Seconds without progress of a worker's engine after which it gets no more heartbeats."""
 TICK: Final = 0.05
+NEWS: Final = 100
+"""Jobs in one line to a worker: a line this short is written whole, or not at all."""
 
 
 class Child:
@@ -83,6 +86,17 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
 
+    def tell_dead(self, ids: Sequence[int]) -> None:
+        """Tell it of jobs that are dead, for the app's hooks; never waits for it.
+
+        Raises:
+            OSError: it does not listen.
+        """
+        assert self.process.stdin is not None  # noqa: S101 - PIPE
+        fd = self.process.stdin.fileno()
+        os.set_blocking(fd, False)
+        os.write(fd, json.dumps(list(ids)).encode() + b"\n")
+
     def kill_group(self) -> None:
         """End what is left of its process group: processes that handlers started."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -117,7 +131,8 @@ class Supervisor:
 
     def __init__(self, order: Order, settings: Settings, processes: int, emit: Events) -> None:
         self._order, self._settings = order, settings
-        self._processes, self._emit = processes, emit
+        self._processes, self._emit = processes, Events(emit, self._hear)
+        self._dead: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._children: list[Child] = []
         self._start_at: list[float] = [0.0] * processes
         self._young = 0
@@ -136,6 +151,7 @@ class Supervisor:
             while not self._finished():
                 self._start_missing()
                 self._reap()
+                self._pass_on()
                 time.sleep(TICK)
         finally:
             self._wait_for_burials()
@@ -213,6 +229,20 @@ class Supervisor:
             return 0.0
         self._young += 1
         return 0.0 if self._young == 1 else min(2.0 ** (self._young - 2), LONGEST_PAUSE)
+
+    # -- news for hooks: of jobs that died with their worker, which a living one calls -----------
+
+    def _hear(self, event: events.Event) -> None:
+        if isinstance(event, events.JobsRescued):
+            for id_ in event.dead:
+                self._dead.put(id_)
+
+    def _pass_on(self) -> None:
+        listening = [child for child in self._children if child.board.get(words.READY)]
+        while listening and not self._dead.empty():
+            ids = [self._dead.get() for _ in range(min(self._dead.qsize(), NEWS))]
+            with contextlib.suppress(OSError):  # it ends, or is stuck: then nobody is told
+                listening[-1].tell_dead(ids)
 
     # -- heartbeats and burials, on a thread and a connection of their own ---------------------
 
