@@ -1,18 +1,22 @@
-"""What an app puts round the handlers of all its tasks: middleware and hooks."""
+"""What an app puts round the handlers of all its tasks: middleware, hooks, variables."""
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pgqueue import carrying
 from pgqueue.hooks import H, JobHooks
 from pgqueue.middleware import Layer, layer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from contextvars import ContextVar
 
     from pgqueue.tasks import Task
 
     F = TypeVar("F", bound=Callable[..., Any])
+    T = TypeVar("T")
 
 
 class Surroundings(JobHooks):
@@ -20,10 +24,12 @@ class Surroundings(JobHooks):
 
     Attributes:
         layers: the middleware of all its tasks, the outermost first.
+        carried: the context variables that travel with its jobs, by name.
     """
 
     _tasks: dict[str, Task[..., Any]]
     layers: tuple[Layer, ...] = ()
+    carried: Mapping[str, ContextVar[Any]] = MappingProxyType({})
 
     def middleware(self, function: F) -> F:
         """Put a middleware round the handlers of all tasks, whenever they were registered.
@@ -40,6 +46,22 @@ class Surroundings(JobHooks):
         for task in self._tasks.values():
             task.surround()
         return function
+
+    def carry(self, variable: ContextVar[T], *, name: str | None = None) -> ContextVar[T]:
+        """Let a context variable travel with each job: from the enqueue to the handler.
+
+        Where it is set when a job is made, the handler finds it set to the same value, and so do
+        the jobs that the handler enqueues.
+
+        Args:
+            variable: its values must be JSON data.
+            name: what programs that enqueue and programs that work know it by; its own by default.
+
+        Raises:
+            ConfigError: it is no ContextVar, or another one has that name.
+        """
+        self.carried = carrying.registered(self.carried, variable, name)
+        return variable
 
     def on_worker_start(self, hook: H) -> H:
         """Call this in each worker process before its first job; it gets a WorkerEvent.

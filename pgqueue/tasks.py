@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar
 
-from pgqueue import handler, middleware as layered
+from pgqueue import carrying, handler, middleware as layered
 from pgqueue.converters import arguments
 from pgqueue.enqueue import contract
 from pgqueue.errors import ConfigError
@@ -22,6 +22,7 @@ from pgqueue.retry import DEFAULT_RETRY
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from contextvars import ContextVar
     from datetime import timedelta
     from typing import Unpack
 
@@ -48,6 +49,7 @@ class TaskHome(Protocol):
     codec: Codec | None
     redact: frozenset[str]
     layers: tuple[Layer, ...]
+    carried: Mapping[str, ContextVar[Any]]
 
     def producer(self, connection: Any, require_transaction: bool | None) -> Producer:
         """The way to the database, in a connection's transaction or in one of our own."""
@@ -210,14 +212,10 @@ class Task(JobHooks, Generic[P, R]):
             "max_attempts": self.max_attempts,
             "timeout": self.timeout,
         }
-        if self._mark:
-            options = {**options, "meta": self._marked(options.get("meta"))}
+        if self._mark or carrying.travels(self.app.carried):
+            meta = carrying.packed(options.get("meta"), self._mark, self.app.carried)
+            options = {**options, "meta": meta}
         return NewJob(task=self.name, version=self.version, args=args, **{**defaults, **options})
-
-    def _marked(self, meta: Any) -> Any:
-        if not isinstance(meta, Mapping | None):
-            return meta  # refused with all else that is checked
-        return {**(meta or {}), **self._mark}
 
 
 class ContextTask(Task[P, R]):
