@@ -89,10 +89,16 @@ def current_job() -> JobContext:
     Raises:
         LookupError: the caller does not run inside a handler.
     """
-    context = _current.get()
+    context = running_job()
     if context is None:
         raise LookupError("current_job() was called outside of a job's handler")
-    return context()
+    return context
+
+
+def running_job() -> JobContext | None:
+    """As `current_job`; None outside of a handler."""
+    context = _current.get()
+    return None if context is None else context()
 
 
 def enter_job(context: Callable[[], JobContext]) -> None:

@@ -68,6 +68,7 @@ class JobFailed:
     error_type: str
     message: str
     delay: float | None
+    queue: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

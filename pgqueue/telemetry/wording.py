@@ -6,10 +6,12 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Final, assert_never
 
-from pgqueue.telemetry import events
+from pgqueue.telemetry import events, fields
+from pgqueue.telemetry.lines import JsonLines, TextLines
 
 if TYPE_CHECKING:
     from pgqueue.telemetry.events import Event
+    from pgqueue.telemetry.lines import Form
 
 log: Final = logging.getLogger("pgqueue.worker")
 
@@ -23,7 +25,8 @@ def write(event: Event) -> None:
     """Log one event."""
     level, line = words(event)
     exception = event.exception if isinstance(event, events.HookFailed) else None
-    log.log(level, line, extra={"event": type(event).__name__}, exc_info=exception)
+    extra = {"event": type(event).__name__, **fields.of_event(event)}
+    log.log(level, line, extra=extra, exc_info=exception)
 
 
 def words(event: Event) -> Line:
@@ -134,11 +137,17 @@ def _rescued(event: events.JobsRescued) -> Line:
     return logging.WARNING, line
 
 
-def to_stderr(level: int = logging.INFO) -> None:
-    """Send pgqueue's log, and everything else's warnings, to standard error."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.WARNING,
-        format="%(asctime)s %(levelname)-7s %(message)s",
-    )
+def to_stderr(level: int = logging.INFO, form: Form = "text") -> None:
+    """Send pgqueue's log, and everything else's warnings, to standard error.
+
+    Where the root logger has a handler already, that one stays as it is.
+
+    Args:
+        level: of pgqueue's own log.
+        form: lines for people, or JSON.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if form == "json" else TextLines())
+    handler.addFilter(fields.JobFields())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("pgqueue").setLevel(level)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pgqueue.config import Settings
 from pgqueue.discovery import load_app
 from pgqueue.errors import ConfigError, ConnectionFailed, PgQueueError, SchemaError
-from pgqueue.telemetry import wording
+from pgqueue.telemetry import fields, wording
 from pgqueue.telemetry.events import Events
 from pgqueue.worker.board import Board
 from pgqueue.worker.worker import Worker
@@ -29,6 +29,8 @@ from pgqueue.worker.worker import Worker
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
+
+    from pgqueue.telemetry.lines import Form
 
 EXIT_CODES: Final[dict[type[PgQueueError], int]] = {
     ConfigError: 2,
@@ -47,6 +49,7 @@ class Order:
     settings: dict[str, Any]
     board: int
     log_level: int
+    log_format: Form
     app_dir: str
 
     def line(self) -> bytes:
@@ -74,7 +77,7 @@ def main() -> int:
         target=_watch, args=(lifeline, news), name="pgqueue-lifeline", daemon=True
     )
     watch.start()
-    wording.to_stderr(order.log_level)
+    wording.to_stderr(order.log_level, order.log_format)
     try:
         return _work(order, news)
     except PgQueueError as error:
@@ -85,6 +88,7 @@ def main() -> int:
 def _work(order: Order, news: News) -> int:
     settings = Settings(**order.settings)
     app, _ = load_app(order.app, cwd=Path(order.app_dir), environ=os.environ)
+    fields.cover_handlers()  # those that the app's modules have made
     board = Board(settings.concurrency + settings.threads, order.board)
     _tune_garbage_collection()
     worker = Worker(

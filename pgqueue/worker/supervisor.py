@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from pgqueue.config import Settings
     from pgqueue.connections import Connection
+    from pgqueue.telemetry.lines import Form
 
 FORCED: Final = 130
 """Exit code after a second signal."""
@@ -311,6 +312,7 @@ def run(
     settings: Settings,
     processes: int,
     log_level: int = logging.INFO,
+    log_format: Form = "text",
 ) -> int:
     """Run workers until a signal: what `pgqueue worker` does.
 
@@ -322,12 +324,13 @@ def run(
         settings: limits and pauses, with the command line's in them.
         processes: how many workers.
         log_level: of pgqueue's own log.
+        log_format: of all that the processes log to standard error.
 
     Returns:
         0 stopped clean, 1 handlers were cut, 130 after a second signal; 2, 3, 4 when a worker could
         not start because of the app, the connection, the schema.
     """
-    wording.to_stderr(log_level)
+    wording.to_stderr(log_level, log_format)
     order = Order(
         app=app,
         dsn=dsn,
@@ -335,6 +338,7 @@ def run(
         settings=dataclasses.asdict(settings),
         board=-1,
         log_level=log_level,
+        log_format=log_format,
         app_dir=app_dir,
     )
     return Supervisor(order, settings, processes, Events(wording.write)).run()
