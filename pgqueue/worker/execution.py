@@ -38,6 +38,7 @@ def prepare(attempt: Attempt) -> dict[str, Any]:
             task.arguments.decode(args)
         except InvalidPayload as error:
             raise InvalidPayload(_misfit(attempt, str(error))) from None
+    attempt.args = args
     return args
 
 

@@ -52,6 +52,7 @@ class Intake:
 
     def take(self, claimed: list[ClaimedJob], now: float) -> None:
         """Start what was claimed, best first; give back what cannot run here."""
+        make = self._make
         batches: dict[bool, list[Attempt]] = {kind: [] for kind in self._executors}
         for job in claimed:
             task = self._registry.find(job.task, job.version)
@@ -61,7 +62,7 @@ class Intake:
             elif job.expired:
                 self._ledger.owe(outcome.expired(job))
             else:
-                attempt = self._make(job, task)
+                attempt = make(job, task)
                 self._ledger.hold(attempt)
                 (self._ledger.suspects if job.suspect else batches[task.is_async]).append(attempt)
         for kind, attempts in batches.items():

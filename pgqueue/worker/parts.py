@@ -27,21 +27,22 @@ class Attempt:
     Attributes:
         key: (id, lease), what its outcome is recorded under.
         meta: as decoded; None where there is none.
+        args: what the handler is called with; unset until they are prepared.
         why: set once somebody wants it to end early; the executor reads it when it does.
         slot: where the board shows that it runs.
     """
 
-    __slots__ = ("_args", "_context", "job", "key", "meta", "slot", "started", "task", "why")
+    __slots__ = ("_context", "args", "job", "key", "meta", "slot", "started", "task", "why")
 
     def __init__(self, job: ClaimedJob, task: Task[..., object]) -> None:
         self.job, self.task = job, task
         self.key = (job.id, job.lease)
         self.meta: dict[str, Any] | None = None
+        self.args: dict[str, Any]
         self.why: Why | None = None
         self.started = False
         self.slot = -1
         self._context: JobContext | None = None
-        self._args: dict[str, Any] = _NO_ARGS
 
     def context(self) -> JobContext:
         """What the handler can know of its job; made when somebody asks."""
@@ -55,7 +56,7 @@ class Attempt:
                 max_attempts=job.max_attempts,
                 lease=job.lease,
                 meta=self.meta or {},
-                args=self._args,
+                args=getattr(self, "args", _NO_ARGS),
             )
         return self._context
 
@@ -64,14 +65,12 @@ class Attempt:
 
     def call(self, args: dict[str, Any]) -> Any:
         """Call the handler, in its middleware; what it returns, or its coroutine."""
-        self._args = args
-        if self._context is not None:
-            self._context.args = args
-        if (around := self.task.around) is not None:
-            return around(self.context(), args)
-        if self.task.takes_context:
-            return self.task.call(self.context(), args)
-        return self.task.function(**args)
+        task = self.task
+        if task.around is None and not task.takes_context:
+            return task.function(**args)
+        context = self.context()
+        context.args = args
+        return (task.around or task.call)(context, args)
 
     def end(self, why: Why) -> None:
         """Say that it should end, and let its handler see that."""
