@@ -100,7 +100,11 @@ def _work(order: Order, news: News) -> int:
         board=board,
     )
 
-    news.dead = worker.ended_elsewhere
+    def dead(ids: list[int]) -> None:
+        if worker.hooks is not None:
+            worker.hooks.ended(ids)
+
+    news.dead = dead
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         worker.stop()

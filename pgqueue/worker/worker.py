@@ -77,7 +77,7 @@ class Worker:
     ) -> None:
         self._app, self._dsn, self._settings = app, dsn, settings
         self._queues, self._emit = tuple(queues), emit
-        self._hooks: HookRunner | None = None
+        self.hooks: HookRunner | None = None
         self._alone = board is None
         self._board = board or Board(settings.concurrency + settings.threads)
         self._wake = loop.Wake()
@@ -104,6 +104,8 @@ class Worker:
             return self._work(link)
         finally:
             link.close()
+            if self.hooks is not None:
+                self.hooks.close()
 
     def _work(self, link: Link) -> int:
         executors = self._make_executors()
@@ -118,8 +120,8 @@ class Worker:
         )
         exchange = self._make_exchange(carrier, executors)
         close_parts = self._start_parts()
-        if self._hooks is not None:
-            self._hooks.worker_started(self.worker_id, self._name, self._queues)
+        if self.hooks is not None:
+            self.hooks.worker_started(self.worker_id, self._name, self._queues)
         self._board.put(words.READY, 1)
         try:
             loop.run(lambda: self._step(exchange), self._wake)
@@ -129,13 +131,6 @@ class Worker:
             carrier.close()
             for executor in executors.values():
                 executor.close()
-            if self._hooks is not None:
-                self._hooks.close()
-
-    def ended_elsewhere(self, ids: Sequence[int]) -> None:
-        """Call the hooks of jobs that a supervisor found dead; from any thread."""
-        if self._hooks is not None:
-            self._hooks.ended(ids)
 
     def stop(self) -> None:
         """Claim nothing more, let handlers run until the shutdown timeout, then end.
@@ -173,12 +168,11 @@ class Worker:
         self._emit(events.WorkerStarted(self.worker_id, name, self._queues, *limits))
 
     def _start_hooks(self) -> None:
-        """Only for an app that has some: all others pay nothing."""
-        if moments(self._app):
+        if moments(self._app):  # all other apps pay nothing
             link = Link("hooks", self._dsn, self._settings, self._emit)
             read = Endings(link, self._settings, lambda: self._stop or self._fenced)
-            self._hooks = HookRunner(self._app, self._emit, read)
-            self._emit = Events(self._emit, self._hooks.heard)
+            self.hooks = HookRunner(self._app, self._emit, read)
+            self._emit = Events(self._emit, self.hooks.heard)
 
     def _make_executors(self) -> dict[bool, Executor]:
         settings, done = self._settings, self._inbox.done
@@ -195,7 +189,7 @@ class Worker:
         return executors
 
     def _make_exchange(self, carrier: Carrier, executors: dict[bool, Executor]) -> Exchange:
-        hooks, registry = self._hooks, Registry(self._app.tasks)
+        hooks, registry = self.hooks, Registry(self._app.tasks)
         told = hooks.moments if hooks else ()
         ledger = Ledger(hooks.recorded, successes="success" in told) if hooks else Ledger()
         make = hooks.attempt if hooks and "start" in told else Attempt

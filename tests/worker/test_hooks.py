@@ -317,7 +317,7 @@ def test_jobs_that_a_rescue_found_dead_are_read_from_the_table(
         [ids[0]],
     )
     running = work()
-    runner = wait_until(lambda: running.worker._hooks)
+    runner = wait_until(lambda: running.worker.hooks)
     assert runner is not None
     # As a rescue step of this process emits it; the second job is not dead after all.
     runner.heard(events.JobsRescued(9, None, 2, tuple(ids)))
