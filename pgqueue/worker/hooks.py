@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 MOST_WAITING: Final = 10_000
 """What waits to be told; beyond that it is dropped, and counted."""
+MOST_BYTES: Final = 64 * 1024 * 1024
+"""Of arguments and results in what waits: 10,000 large ones would fill the memory."""
 PATIENCE: Final = 30.0
 """Seconds: an async hook that takes longer is cancelled; a plain one is only told of, for a thread
 cannot be interrupted."""
@@ -97,11 +99,15 @@ class HookRunner:
     ) -> None:
         self._app, self._emit, self._read = app, emit, read
         self.moments = moments(app)
-        self._waiting: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[tuple[int, Callable[[], None]] | None]
+        self._waiting = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._bytes = 0
         self._runner = asyncio.Runner()
         self._dropped = 0
         self._told_at = float("-inf")
         self._under_way: tuple[str, float] | None = None
+        self._told_slow: tuple[str, float] | None = None
         self._worker = WorkerEvent("worker_start", 0, "", ())
         self._thread = threading.Thread(target=self._run, name="pgqueue-hooks", daemon=True)
         self._thread.start()
@@ -115,7 +121,8 @@ class HookRunner:
             if moment == "expired":
                 self.ended([done.id])
         elif moment is not None and self._wanted(moment, attempt.task):
-            self._put(partial(self._tell_outcome, moment, attempt.job, attempt.task, done))
+            tell = partial(self._tell_outcome, moment, attempt.job, attempt.task, done)
+            self._put(tell, _size(attempt.job, done))
 
     def attempt(self, job: ClaimedJob, task: Task[..., object]) -> Attempt:
         """An attempt that tells of its start where a hook wants to know."""
@@ -148,7 +155,7 @@ class HookRunner:
     def close(self) -> None:
         """Call what waits, then the hooks of the worker's stop; wait DRAIN seconds at most."""
         stopped = WorkerEvent("worker_stop", *self._worker_values())
-        self._waiting.put(partial(self._call_all, "worker_stop", None, stopped))
+        self._waiting.put((0, partial(self._call_all, "worker_stop", None, stopped)))
         self._waiting.put(None)
         self._thread.join(DRAIN)
         if self._thread.is_alive():
@@ -163,22 +170,28 @@ class HookRunner:
         return moment in self._app.hooks or moment in task.hooks
 
     def _starting(self, attempt: Attempt) -> None:
-        self._put(partial(self._tell_start, attempt.job, attempt.task))
+        self._put(partial(self._tell_start, attempt.job, attempt.task), _size(attempt.job))
 
-    def _put(self, tell: Callable[[], None]) -> None:
-        if self._waiting.qsize() < MOST_WAITING:
-            self._waiting.put(tell)
-            return
-        self._dropped += 1
-        if time.monotonic() - self._told_at > TELL_EVERY:
-            self._check_time(PATIENCE)
+    def _put(self, tell: Callable[[], None], size: int = 0) -> None:
+        with self._lock:
+            if self._waiting.qsize() < MOST_WAITING and self._bytes + size <= MOST_BYTES:
+                self._bytes += size
+                self._waiting.put((size, tell))
+            else:
+                self._dropped += 1
+        self._check_time(PATIENCE)
+        if self._dropped and time.monotonic() - self._told_at > TELL_EVERY:
             self._tell_dropped()
 
     def _check_time(self, limit: float) -> None:
-        if (under_way := self._under_way) is not None:
-            name, since = under_way
-            if (passed := time.monotonic() - since) >= limit:
-                self._emit(events.HookSlow(name, passed, self._waiting.qsize()))
+        """Tell once of a hook that has run for so long."""
+        under_way = self._under_way
+        if under_way is None or under_way is self._told_slow:
+            return
+        name, since = under_way
+        if (passed := time.monotonic() - since) >= limit:
+            self._told_slow = under_way
+            self._emit(events.HookSlow(name, passed, self._waiting.qsize()))
 
     def _tell_dropped(self) -> None:
         self._told_at = time.monotonic()
@@ -189,7 +202,10 @@ class HookRunner:
     # -- on the thread of the hooks ------------------------------------------------------------
 
     def _run(self) -> None:
-        while (tell := self._waiting.get()) is not None:
+        while (waiting := self._waiting.get()) is not None:
+            size, tell = waiting
+            with self._lock:
+                self._bytes -= size
             try:
                 tell()
             except BaseException as error:  # noqa: BLE001 - the next hooks must be called
@@ -252,6 +268,11 @@ class HookRunner:
 
 async def _in_time(answer: Awaitable[Any]) -> None:
     await asyncio.wait_for(answer, PATIENCE)
+
+
+def _size(job: ClaimedJob, done: Outcome | None = None) -> int:
+    result = done.result if isinstance(done, Succeeded) else None
+    return len(job.args) + len(job.meta) + len(result or "")
 
 
 def _moment(done: Outcome) -> JobMoment | None:

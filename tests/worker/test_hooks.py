@@ -213,11 +213,42 @@ def test_a_hook_that_hangs_holds_up_no_job_and_no_stop_and_what_it_cost_is_told(
     table.wait(ids, "succeeded")
     wait_until(lambda: running.seen(events.HooksDropped))
     assert running.stop() == 0
-    assert "hangs" in running.seen(events.HookSlow)[0].hook
+    [slow] = running.seen(events.HookSlow)
+    assert "hangs" in slow.hook
     # One is under way, five waited, and the end of the worker is a call that waited as well.
     dropped = sum(event.count for event in running.seen(events.HooksDropped))
     assert len(ids) - 1 <= dropped <= len(ids) + 1
     release.set()
+
+
+def test_what_waits_for_a_hook_is_bounded_in_bytes_as_well(
+    app: PgQueue, table: Table, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hooks, "MOST_BYTES", 2000)
+    release = threading.Event()
+
+    @app.task(name="takes")
+    async def takes(text: str) -> None:
+        """Do nothing."""
+
+    heard: list[str] = []
+
+    @app.on_success
+    def waits(event: JobEvent) -> None:
+        release.wait(60)
+        heard.append(event.args["text"])
+
+    small = table.add_one("takes", args={"text": "first"})
+    running = work()
+    table.wait(small, "succeeded")
+    large = table.add("takes", count=3, args={"text": "x" * 1500})
+    table.wait(large, "succeeded")
+    release.set()
+    wait_until(lambda: len(heard) == 2)
+    table.wait(table.add_one("takes", args={"text": "y" * 1500}), "succeeded")
+    running.stop()
+    assert heard == ["first", "x" * 1500, "y" * 1500]
+    assert sum(event.count for event in running.seen(events.HooksDropped)) == 2
 
 
 def test_an_async_hook_that_hangs_is_cancelled(
