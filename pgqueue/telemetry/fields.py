@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextvars import ContextVar
 from typing import Any, Final
 
 from pgqueue.context import running_job
@@ -11,8 +12,14 @@ FIELDS: Final = ("job_id", "task", "attempt", "queue")
 """Attributes of a record: of the job that its writer runs for, or that an event is about."""
 
 
+about: Final[ContextVar[tuple[int, str, int, str] | None]] = ContextVar(
+    "pgqueue_about", default=None
+)
+"""The fields where no handler runs, and yet it is about a job: in a hook."""
+
+
 class JobFields(logging.Filter):
-    """Gives records `job_id`, `task`, `attempt` and `queue`; None outside of a handler.
+    """Gives records `job_id`, `task`, `attempt` and `queue`; None where there is no job.
 
     It lets every record pass. `pgqueue worker` puts one on each handler that it finds once the app
     is loaded; on those of your own program, `handler.addFilter(JobFields())`. On the handler, not
@@ -24,8 +31,8 @@ class JobFields(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Add the fields."""
         job = running_job()
-        values = (job.id, job.task, job.attempt, job.queue) if job is not None else (None,) * 4
-        for name, value in zip(FIELDS, values, strict=True):
+        values = (job.id, job.task, job.attempt, job.queue) if job is not None else about.get()
+        for name, value in zip(FIELDS, values or (None,) * 4, strict=True):
             record.__dict__.setdefault(name, value)
         return True
 

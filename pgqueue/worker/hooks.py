@@ -11,6 +11,7 @@ import asyncio
 import queue
 import threading
 import time
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -19,7 +20,7 @@ from pgqueue.codec import is_sealed
 from pgqueue.hooks import JobEvent, WorkerEvent
 from pgqueue.outcome import Settled, Succeeded, Unsuccessful
 from pgqueue.redaction import Redaction
-from pgqueue.telemetry import events
+from pgqueue.telemetry import events, fields
 from pgqueue.worker.parts import Attempt
 
 if TYPE_CHECKING:
@@ -241,6 +242,8 @@ class HookRunner:
     def _call_all(
         self, moment: Moment, task: Task[..., object] | None, event: JobEvent | WorkerEvent
     ) -> None:
+        if isinstance(event, JobEvent):
+            fields.about.set((event.id, event.task, event.attempt, event.queue))
         own = task.hooks.get(moment, ()) if task is not None else ()
         for hook in (*self._app.hooks.get(moment, ()), *own):
             name = getattr(hook, "__qualname__", None) or repr(hook)
@@ -251,11 +254,12 @@ class HookRunner:
                 self._failed(f"{name} (on_{moment})", event, error)
             finally:
                 self._under_way = None
+        fields.about.set(None)
 
     def _call(self, hook: Hook, event: JobEvent | WorkerEvent) -> None:
         answer = hook(event)
         if hasattr(answer, "__await__"):
-            self._runner.run(_in_time(answer))
+            self._runner.run(_in_time(answer), context=copy_context())
 
     def _failed(
         self, name: str, event: JobEvent | WorkerEvent | None, error: BaseException

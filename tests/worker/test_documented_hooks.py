@@ -59,7 +59,9 @@ def test_the_first_program_of_the_hooks_page(
         wait_until(lambda: any("is dead" in line for line in caplog.messages))
     finally:
         running.stop()
-    assert f"job {bad.id} (shop.greet) is dead: ValueError: nobody to greet" in caplog.messages
+    dead = f"job {bad.id} (shop.greet) is dead: ValueError: nobody to greet"
+    [alert] = [r for r in caplog.records if r.getMessage() == dead]
+    assert (alert.__dict__["job_id"], alert.__dict__["task"]) == (bad.id, "shop.greet")
     [took] = [r for r in caplog.records if r.getMessage().startswith("shop.greet took")]
     assert (took.__dict__["job_id"], took.__dict__["queue"]) == (good.id, "default")
     assert not running.seen(events.HookFailed)

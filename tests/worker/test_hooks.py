@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from pgqueue.errors import Cancel, ConfigError, Dead, Retry, Snooze
 from pgqueue.hooks import JobEvent, WorkerEvent
 from pgqueue.retry import fixed
 from pgqueue.telemetry import events
+from pgqueue.telemetry.fields import JobFields
 from pgqueue.worker import hooks
 from tests.waiting import wait_until
 from tests.worker.conftest import Running
@@ -177,7 +179,10 @@ def test_async_hooks_are_run_and_one_that_raises_harms_neither_the_job_nor_the_n
     @app.on_success
     async def after(event: JobEvent) -> None:
         await asyncio.sleep(0)
-        heard.append(event.id)
+        record = logging.makeLogRecord({})
+        JobFields().filter(record)
+        heard.append(record.__dict__["job_id"])
+        assert (record.__dict__["task"], event.id) == ("noop", heard[-1])
 
     ids = table.add("noop", count=3)
     running = work()
