@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         TransactionUnusable,
         UnknownTask,
     )
+    from pgqueue.hooks import JobEvent, WorkerEvent
     from pgqueue.job import NewJob, State
     from pgqueue.keys import from_args
     from pgqueue.options import JobOptions, TaskOptions
@@ -63,6 +64,7 @@ __all__ = [
     "InvalidPayload",
     "JobConflict",
     "JobContext",
+    "JobEvent",
     "JobFilter",
     "JobHandle",
     "JobNotFound",
@@ -86,6 +88,7 @@ __all__ = [
     "TaskOptions",
     "TransactionUnusable",
     "UnknownTask",
+    "WorkerEvent",
     "__version__",
     "current_job",
     "exponential",
@@ -100,6 +103,7 @@ _HOMES = {
     "codec": ("Codec",),
     "config": ("Settings",),
     "context": ("JobContext", "current_job"),
+    "hooks": ("JobEvent", "WorkerEvent"),
     "job": ("NewJob", "State"),
     "keys": ("from_args",),
     "options": ("JobOptions", "TaskOptions"),

@@ -27,6 +27,7 @@ from pgqueue.options import chosen
 from pgqueue.payload import SizeWatch
 from pgqueue.queues import Queues
 from pgqueue.redaction import Redaction
+from pgqueue.surroundings import Surroundings
 from pgqueue.tasks import BoundTask, ContextTask, Task
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class TaskDecorator(Protocol):
     def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
 
 
-class PgQueue(Enqueuer):
+class PgQueue(Surroundings, Enqueuer):
     """The application's handle on its jobs.
 
     Making one touches no database: it can stand at a module's top level. The pool opens at the

@@ -23,6 +23,7 @@ class JobContext:
         id: the job's id; stable over retries, so use it to deduplicate effects elsewhere.
         attempt: number of this attempt, from 1.
         lease: the fence of this attempt; grows at every change of the job's state.
+        args: what the handler was called with, by name; to be read, not changed.
     """
 
     id: int
@@ -32,6 +33,7 @@ class JobContext:
     max_attempts: int
     lease: int
     meta: Mapping[str, Any] = field(default_factory=dict)
+    args: Mapping[str, Any] = field(default_factory=dict, repr=False)
     sync_connection: psycopg.Connection[Any] | None = field(default=None, repr=False)
     async_connection: psycopg.AsyncConnection[Any] | None = field(default=None, repr=False)
     _cancelled: bool = field(default=False, repr=False)
@@ -87,10 +89,16 @@ def current_job() -> JobContext:
     Raises:
         LookupError: the caller does not run inside a handler.
     """
-    context = _current.get()
+    context = running_job()
     if context is None:
         raise LookupError("current_job() was called outside of a job's handler")
-    return context()
+    return context
+
+
+def running_job() -> JobContext | None:
+    """As `current_job`; None outside of a handler."""
+    context = _current.get()
+    return None if context is None else context()
 
 
 def enter_job(context: Callable[[], JobContext]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime, timedelta
 
     from pgqueue.keys import FromArgs, OnConflict, Until
@@ -30,6 +30,7 @@ class TaskOptions(TypedDict, total=False):
         upgrade: by version, what makes arguments of the next version of those: stored JSON
             objects, the whole of them.
         redact: arguments that are shown as `***`: a name at any depth, or a path from the top.
+        middleware: round its handler, inside of the app's; see `PgQueue.middleware`.
     """
 
     name: str | None
@@ -43,6 +44,7 @@ class TaskOptions(TypedDict, total=False):
     version: int
     upgrade: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]
     redact: Collection[str]
+    middleware: Sequence[Callable[..., Any]]
 
 
 class JobOptions(TypedDict, total=False):

@@ -10,17 +10,19 @@ from collections.abc import Callable, Mapping
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar
 
-from pgqueue import handler
+from pgqueue import carrying, handler, middleware as layered
 from pgqueue.converters import arguments
 from pgqueue.enqueue import contract
 from pgqueue.errors import ConfigError
+from pgqueue.hooks import JobHooks
 from pgqueue.job import DEFAULT_MAX_ATTEMPTS, DEFAULT_QUEUE, NewJob
 from pgqueue.options import chosen
 from pgqueue.redaction import Redaction
 from pgqueue.retry import DEFAULT_RETRY
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
+    from contextvars import ContextVar
     from datetime import timedelta
     from typing import Unpack
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from pgqueue.config import Settings
     from pgqueue.context import JobContext
     from pgqueue.converters.base import Converter
+    from pgqueue.middleware import Call, Layer
     from pgqueue.options import JobOptions
     from pgqueue.retry import RetryRule
 
@@ -45,12 +48,14 @@ class TaskHome(Protocol):
     settings: Settings
     codec: Codec | None
     redact: frozenset[str]
+    layers: tuple[Layer, ...]
+    carried: Mapping[str, ContextVar[Any]]
 
     def producer(self, connection: Any, require_transaction: bool | None) -> Producer:
         """The way to the database, in a connection's transaction or in one of our own."""
 
 
-class Task(Generic[P, R]):
+class Task(JobHooks, Generic[P, R]):
     """A function that runs as a job. Calling it runs the function here and now, as written.
 
     `enqueue` takes the function's own arguments and uses a connection of pgqueue's own: such a
@@ -65,9 +70,11 @@ class Task(Generic[P, R]):
         arguments, returns: convert arguments and result; None where they are JSON as they are.
         redaction: which arguments nobody is shown.
         codec: encrypts and opens arguments and results, as the app's.
+        around: what a worker calls instead of the handler; None without middleware.
     """
 
     takes_context = False
+    around: Call | None = None
 
     def __init__(
         self,
@@ -85,6 +92,7 @@ class Task(Generic[P, R]):
         version: int = 1,
         upgrade: Mapping[int, Upgrade] | None = None,
         redact: Collection[str] = (),
+        middleware: Sequence[Callable[..., Any]] = (),
     ) -> None:
         self.app = app
         self.function: Callable[..., R] = function
@@ -101,6 +109,8 @@ class Task(Generic[P, R]):
         self.codec = app.codec
         self.retry: RetryRule = _checked_rule(self.name, retry)
         self.dead_on = _checked_exceptions(self.name, dead_on)
+        self.layers = layered.layers(self.name, middleware, is_async=self.is_async)
+        self.surround()
         update_wrapper(self, function)
         contract.encode(self.new_job({}, {}), limit=app.settings.max_payload)
 
@@ -122,6 +132,11 @@ class Task(Generic[P, R]):
         """Run the handler with stored arguments, as a worker does."""
         del context
         return self.function(**args)
+
+    def surround(self) -> None:
+        """Put the app's middleware, as it is now, and the task's own round the handler."""
+        layers = (*self.app.layers, *self.layers)
+        self.around = layered.around(self.call, layers, is_async=self.is_async)
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
         """Enqueue in a transaction of pgqueue's own: committed when this returns.
@@ -197,14 +212,10 @@ class Task(Generic[P, R]):
             "max_attempts": self.max_attempts,
             "timeout": self.timeout,
         }
-        if self._mark:
-            options = {**options, "meta": self._marked(options.get("meta"))}
+        if self._mark or carrying.travels(self.app.carried):
+            meta = carrying.packed(options.get("meta"), self._mark, self.app.carried)
+            options = {**options, "meta": meta}
         return NewJob(task=self.name, version=self.version, args=args, **{**defaults, **options})
-
-    def _marked(self, meta: Any) -> Any:
-        if not isinstance(meta, Mapping | None):
-            return meta  # refused with all else that is checked
-        return {**(meta or {}), **self._mark}
 
 
 class ContextTask(Task[P, R]):

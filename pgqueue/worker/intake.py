@@ -9,9 +9,10 @@ from pgqueue.worker import execution
 from pgqueue.worker.parts import Attempt
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from pgqueue.job import ClaimedJob
+    from pgqueue.tasks import Task
     from pgqueue.telemetry.events import Events
     from pgqueue.worker.ledger import Ledger
     from pgqueue.worker.parts import Executor, Why
@@ -29,6 +30,7 @@ class Intake:
         registry: what this worker can run.
         ledger: what is held and owed.
         emit: takes events.
+        make: makes an attempt of a job; for hooks that are told of starts.
     """
 
     def __init__(
@@ -37,9 +39,10 @@ class Intake:
         registry: Registry,
         ledger: Ledger,
         emit: Events,
+        make: Callable[[ClaimedJob, Task[..., object]], Attempt] = Attempt,
     ) -> None:
         self._executors, self._registry = executors, registry
-        self._ledger, self._emit = ledger, emit
+        self._ledger, self._emit, self._make = ledger, emit, make
         self._shares = dict.fromkeys(executors, 1.0)
 
     def room(self) -> int:
@@ -49,6 +52,7 @@ class Intake:
 
     def take(self, claimed: list[ClaimedJob], now: float) -> None:
         """Start what was claimed, best first; give back what cannot run here."""
+        make = self._make
         batches: dict[bool, list[Attempt]] = {kind: [] for kind in self._executors}
         for job in claimed:
             task = self._registry.find(job.task, job.version)
@@ -58,7 +62,7 @@ class Intake:
             elif job.expired:
                 self._ledger.owe(outcome.expired(job))
             else:
-                attempt = Attempt(job, task)
+                attempt = make(job, task)
                 self._ledger.hold(attempt)
                 (self._ledger.suspects if job.suspect else batches[task.is_async]).append(attempt)
         for kind, attempts in batches.items():

@@ -13,18 +13,22 @@ from pgqueue import listen, revision, store
 from pgqueue._version import __version__
 from pgqueue.errors import ConnectionFailed
 from pgqueue.telemetry import events
+from pgqueue.telemetry.events import Events
 from pgqueue.worker import board as words, loop
 from pgqueue.worker.board import Board
 from pgqueue.worker.carrier import Carrier
+from pgqueue.worker.endings import Endings
 from pgqueue.worker.exchange import Exchange
 from pgqueue.worker.executors.event_loop import EventLoopExecutor
 from pgqueue.worker.executors.threads import ThreadExecutor
 from pgqueue.worker.heartbeat import Heartbeat
+from pgqueue.worker.hooks import HookRunner, moments
 from pgqueue.worker.inbox import Inbox
 from pgqueue.worker.intake import Intake
 from pgqueue.worker.lanes import Lanes
 from pgqueue.worker.ledger import Ledger
 from pgqueue.worker.link import Link
+from pgqueue.worker.parts import Attempt
 from pgqueue.worker.registry import Registry
 from pgqueue.worker.steps import depths, expire, keys, probe, rescue
 from pgqueue.worker.steps.rota import Rota, Step
@@ -36,7 +40,6 @@ if TYPE_CHECKING:
     from pgqueue.app import PgQueue
     from pgqueue.config import Settings
     from pgqueue.connections import Connection
-    from pgqueue.telemetry.events import Events
     from pgqueue.worker.parts import Executor
 
 STOPPED: Final = 0
@@ -74,15 +77,15 @@ class Worker:
     ) -> None:
         self._app, self._dsn, self._settings = app, dsn, settings
         self._queues, self._emit = tuple(queues), emit
+        self.hooks: HookRunner | None = None
         self._alone = board is None
         self._board = board or Board(settings.concurrency + settings.threads)
         self._wake = loop.Wake()
         self._inbox = Inbox(self._wake)
         self._probe = probe.Probe(settings, self._queues, self._inbox.heads)
-        self._stop = False
         self._stopping_since: float | None = None
         self._cut: int | None = None
-        self._fenced = False
+        self._stop = self._fenced = False
         self.worker_id = 0
 
     def run(self) -> int:
@@ -95,11 +98,14 @@ class Worker:
         link = Link("worker", self._dsn, self._settings, self._emit)
         try:
             self._register(link.connection())
+            self._start_hooks()
             # Before the first claim, so that it knows the lanes and takes the best first.
             self._probe(link.connection())
             return self._work(link)
         finally:
             link.close()
+            if self.hooks is not None:
+                self.hooks.close()
 
     def _work(self, link: Link) -> int:
         executors = self._make_executors()
@@ -114,6 +120,8 @@ class Worker:
         )
         exchange = self._make_exchange(carrier, executors)
         close_parts = self._start_parts()
+        if self.hooks is not None:
+            self.hooks.worker_started(self.worker_id, self._name, self._queues)
         self._board.put(words.READY, 1)
         try:
             loop.run(lambda: self._step(exchange), self._wake)
@@ -159,6 +167,13 @@ class Worker:
         limits = (settings.concurrency, settings.threads)
         self._emit(events.WorkerStarted(self.worker_id, name, self._queues, *limits))
 
+    def _start_hooks(self) -> None:
+        if moments(self._app):  # all other apps pay nothing
+            link = Link("hooks", self._dsn, self._settings, self._emit)
+            read = Endings(link, self._settings, lambda: self._stop or self._fenced)
+            self.hooks = HookRunner(self._app, self._emit, read)
+            self._emit = Events(self._emit, self.hooks.heard)
+
     def _make_executors(self) -> dict[bool, Executor]:
         settings, done = self._settings, self._inbox.done
         kinds = {task.is_async for task in self._app.tasks.values()} or {False}
@@ -174,13 +189,16 @@ class Worker:
         return executors
 
     def _make_exchange(self, carrier: Carrier, executors: dict[bool, Executor]) -> Exchange:
-        ledger, registry = Ledger(), Registry(self._app.tasks)
+        hooks, registry = self.hooks, Registry(self._app.tasks)
+        told = hooks.moments if hooks else ()
+        ledger = Ledger(hooks.recorded, successes="success" in told) if hooks else Ledger()
+        make = hooks.attempt if hooks and "start" in told else Attempt
         return Exchange(
             carrier=carrier,
             settings=self._settings,
             worker_id=self.worker_id,
             lanes=Lanes(self._queues, self._settings.shares),
-            intake=Intake(executors, registry, ledger, self._emit),
+            intake=Intake(executors, registry, ledger, self._emit, make),
             inbox=self._inbox,
             ledger=ledger,
             emit=self._emit,
