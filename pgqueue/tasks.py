@@ -83,6 +83,7 @@ class Task(Generic[P, R]):
         dead_on: tuple[type[BaseException], ...] = (),
         transactional: bool = False,
         version: int = 1,
+        ttl: float | timedelta | None = None,
         upgrade: Mapping[int, Upgrade] | None = None,
         redact: Collection[str] = (),
     ) -> None:
@@ -94,6 +95,7 @@ class Task(Generic[P, R]):
         self.name = handler.task_name(function) if name is None else name
         self.queue, self.priority, self.max_attempts = queue, priority, max_attempts
         self.timeout, self.version, self.transactional = timeout, version, transactional
+        self.ttl = ttl
         self.upgrade = _checked_upgrade(self.name, version, upgrade or {})
         self.redaction = Redaction(app.redact | frozenset(Redaction(redact).names))
         self._mark = self.redaction.mark()
@@ -197,6 +199,8 @@ class Task(Generic[P, R]):
             "max_attempts": self.max_attempts,
             "timeout": self.timeout,
         }
+        if self.ttl is not None and "expires_at" not in options:
+            defaults["ttl"] = self.ttl
         if self._mark:
             options = {**options, "meta": self._marked(options.get("meta"))}
         return NewJob(task=self.name, version=self.version, args=args, **{**defaults, **options})

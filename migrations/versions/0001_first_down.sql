@@ -10,6 +10,7 @@ drop function pgqueue.take_key(text, text, bigint, timestamptz, text);
 drop function pgqueue.key_is_held(timestamptz, text, text, smallint, timestamptz);
 drop function pgqueue.check_job(jsonb, text);
 drop function pgqueue.job_is_plain(jsonb);
+drop function pgqueue.expires_at(jsonb, timestamptz);
 drop function pgqueue.due_at(jsonb, timestamptz);
 drop function pgqueue.is_instant(jsonb);
 drop table pgqueue.steps;
