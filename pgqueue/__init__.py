@@ -13,7 +13,6 @@ from pgqueue._version import __version__
 
 if TYPE_CHECKING:
     from pgqueue.app import PgQueue
-    from pgqueue.client import JobHandle
     from pgqueue.codec import Codec
     from pgqueue.config import Settings
     from pgqueue.context import JobContext, current_job
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
         InvalidName,
         InvalidPayload,
         JobConflict,
+        JobFailed,
         JobNotFound,
         KeyMissing,
         LeaseLost,
@@ -40,7 +40,9 @@ if TYPE_CHECKING:
         Snooze,
         TransactionUnusable,
         UnknownTask,
+        WaitTimeout,
     )
+    from pgqueue.handle import JobHandle
     from pgqueue.job import NewJob, State
     from pgqueue.keys import from_args
     from pgqueue.options import JobOptions, TaskOptions
@@ -63,6 +65,7 @@ __all__ = [
     "InvalidPayload",
     "JobConflict",
     "JobContext",
+    "JobFailed",
     "JobFilter",
     "JobHandle",
     "JobNotFound",
@@ -86,6 +89,7 @@ __all__ = [
     "TaskOptions",
     "TransactionUnusable",
     "UnknownTask",
+    "WaitTimeout",
     "__version__",
     "current_job",
     "exponential",
@@ -96,10 +100,10 @@ __all__ = [
 
 _HOMES = {
     "app": ("PgQueue",),
-    "client": ("JobHandle",),
     "codec": ("Codec",),
     "config": ("Settings",),
     "context": ("JobContext", "current_job"),
+    "handle": ("JobHandle",),
     "job": ("NewJob", "State"),
     "keys": ("from_args",),
     "options": ("JobOptions", "TaskOptions"),

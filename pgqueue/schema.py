@@ -156,6 +156,29 @@ workers = Table(
     PrimaryKeyConstraint("id", name="workers_pkey"),
 )
 
+# Processes that wait for jobs to end. Few, and they rarely change: every finish looks whether there
+# is any, and only then for who waits for its job.
+waiters = Table(
+    "waiters",
+    metadata,
+    Column("id", BigInteger, nullable=False, autoincrement=False),
+    # Whoever does not renew it is gone
+    Column("expires_at", _TIME, nullable=False),
+    PrimaryKeyConstraint("id", name="waiters_pkey"),
+)
+
+# What they wait for: the finish of such a job notifies.
+waits = Table(
+    "waits",
+    metadata,
+    Column("job_id", BigInteger, nullable=False),
+    Column("waiter_id", BigInteger, nullable=False),
+    PrimaryKeyConstraint("job_id", "waiter_id", name="waits_pkey"),
+    ForeignKeyConstraint(
+        ["waiter_id"], ["pgqueue.waiters.id"], ondelete="cascade", name="waits_waiter_id_fkey"
+    ),
+)
+
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,

@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from typing import Unpack
 
-    from pgqueue.client import JobHandle, Producer
+    from pgqueue.client import Producer
     from pgqueue.codec import Codec
     from pgqueue.config import Settings
     from pgqueue.context import JobContext
     from pgqueue.converters.base import Converter
+    from pgqueue.handle import JobHandle
     from pgqueue.options import JobOptions
     from pgqueue.retry import RetryRule
 
@@ -125,7 +126,7 @@ class Task(Generic[P, R]):
         del context
         return self.function(**args)
 
-    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Enqueue in a transaction of pgqueue's own: committed when this returns.
 
         Raises:
@@ -137,7 +138,7 @@ class Task(Generic[P, R]):
 
     delay = enqueue
 
-    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """As `enqueue`, without blocking the event loop."""
         return await self.using().aenqueue(*args, **kwargs)
 
@@ -236,7 +237,7 @@ class BoundTask(Generic[P, R]):
         """The job that `enqueue` would enqueue."""
         return self._task.new_job(self._task.bind(args, kwargs), self._options)
 
-    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Enqueue in the transaction of the connection: if it rolls back, there was no job.
 
         Raises:
@@ -250,7 +251,7 @@ class BoundTask(Generic[P, R]):
 
     delay = enqueue
 
-    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """As `enqueue`, on an async connection."""
         return await self._producer.aone(self.job(*args, **kwargs))
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
     from typing import Self
 
-    from pgqueue.client import JobHandle
+    from pgqueue.handle import JobHandle
     from pgqueue.job import NewJob
     from pgqueue.tasks import Task
 
