@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from pgqueue.options import JobOptions, TaskOptions
     from pgqueue.retry import RetryRule, exponential, fixed, linear
     from pgqueue.tasks import Task
-    from pgqueue.views import AttemptView, JobFilter, JobView, QueueLimit
+    from pgqueue.views import AttemptView, JobFilter, JobView, ProgressView, QueueLimit
 
 __all__ = [
     "AlreadyEnqueued",
@@ -77,6 +77,7 @@ __all__ = [
     "PayloadTooLarge",
     "PgQueue",
     "PgQueueError",
+    "ProgressView",
     "QueueFull",
     "QueueLimit",
     "Retry",
@@ -109,7 +110,7 @@ _HOMES = {
     "options": ("JobOptions", "TaskOptions"),
     "retry": ("RetryRule", "exponential", "fixed", "linear"),
     "tasks": ("Task",),
-    "views": ("AttemptView", "JobFilter", "JobView", "QueueLimit"),
+    "views": ("AttemptView", "JobFilter", "JobView", "ProgressView", "QueueLimit"),
 }
 
 

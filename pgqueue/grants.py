@@ -24,6 +24,7 @@ _PLAIN: Final = {
     "state, queue, task",
     "attempts": "job_id, lease, attempt, outcome, worker_id, worker, started_at, finished_at, "
     "error_type",
+    "progress": "job_id, lease, sequence, done, total, reported_at",
 }
 _SHARED: Final = ("workers", "sleepers", "lanes", "queues", "steps")
 _WAITED: Final = "pgqueue.waiters, pgqueue.waits"
@@ -78,7 +79,7 @@ def worker(role: str) -> list[str]:
     It cannot change what a job is: its task, queue, priority, arguments, meta and limits.
     """
     name = quoted(role)
-    everything = ", ".join(f"pgqueue.{table}" for table in (*_SHARED, "attempts"))
+    everything = ", ".join(f"pgqueue.{table}" for table in (*_SHARED, "attempts", "progress"))
     return [
         *waiter(role),
         f"grant select, delete, update ({_WORKED}) on pgqueue.jobs to {name};",

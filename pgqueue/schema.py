@@ -179,6 +179,21 @@ waits = Table(
     ),
 )
 
+# How far running jobs are, as their handlers say; of those that ended, what was said last.
+progress = Table(
+    "progress",
+    metadata,
+    Column("job_id", BigInteger, nullable=False, autoincrement=False),
+    Column("lease", BigInteger, nullable=False),
+    # Grows with each report of an attempt
+    Column("sequence", BigInteger, nullable=False),
+    Column("done", Double, nullable=False),
+    Column("total", Double),
+    Column("message", Text),
+    Column("reported_at", _TIME, nullable=False, server_default=text("clock_timestamp()")),
+    PrimaryKeyConstraint("job_id", name="progress_pkey"),
+)
+
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
@@ -257,6 +272,7 @@ STORAGE: Final = {
     "autovacuum_vacuum_threshold = 1000, autovacuum_analyze_scale_factor = 0.05, "
     "autovacuum_vacuum_cost_delay = 1",
     "workers": "fillfactor = 50",
+    "progress": "fillfactor = 50",
     "steps": "fillfactor = 50",
     "lanes": "fillfactor = 50",
     "queues": "fillfactor = 50",

@@ -109,6 +109,17 @@ create table pgqueue.waits (
         references pgqueue.waiters (id) on delete cascade
 );
 
+create table pgqueue.progress (
+    job_id      bigint not null,
+    lease       bigint not null,
+    sequence    bigint not null,
+    done        double precision not null,
+    total       double precision,
+    message     text,
+    reported_at timestamptz not null default clock_timestamp(),
+    constraint progress_pkey primary key (job_id)
+) with (fillfactor = 50);
+
 create table pgqueue.idempotency_keys (
     scope      text collate "C" not null,
     key        text collate "C" not null,

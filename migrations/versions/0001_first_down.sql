@@ -18,6 +18,7 @@ drop table pgqueue.queues;
 drop table pgqueue.lanes;
 drop table pgqueue.sleepers;
 drop table pgqueue.idempotency_keys;
+drop table pgqueue.progress;
 drop table pgqueue.waits;
 drop table pgqueue.waiters;
 drop table pgqueue.workers;

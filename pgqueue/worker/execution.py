@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from pgqueue import codec, handler, outcome, payload
+from pgqueue import codec, handler, outcome, payload, store
 from pgqueue.converters.arguments import encode_result
 from pgqueue.errors import InvalidPayload, KeyMissing
 from pgqueue.outcome import HeldBack, JobTimeout, Succeeded, Unsuccessful
@@ -92,6 +92,14 @@ def _misfit(attempt: Attempt, what: str) -> str:
     stored, wanted = attempt.job.version, attempt.task.version
     old = f" (stored as version {stored}, the task is at {wanted})" if stored != wanted else ""
     return f"stored arguments do not fit{old}: {what}"
+
+
+def last_words(attempt: Attempt) -> dict[str, str] | None:
+    """The parameter of progress.sql, where the table does not know yet what the handler said."""
+    if not attempt.reports:
+        return None
+    said = attempt.reports.unwritten([attempt.key])
+    return {"reports": store.reports_document(said)} if said else None
 
 
 _ENDED: Final = (outcome.Settled, outcome.Doubtful)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pgqueue.worker.ledger import Ledger
     from pgqueue.worker.parts import Executor, Why
     from pgqueue.worker.registry import Registry
+    from pgqueue.worker.reports import Reports
 
 LEAST_SHARE: Final = 0.02
 """Of an executor in the mix of jobs: one that had none lately does not hold up the others."""
@@ -29,6 +30,7 @@ class Intake:
         registry: what this worker can run.
         ledger: what is held and owed.
         emit: takes events.
+        reports: takes what handlers say of their progress.
     """
 
     def __init__(
@@ -37,9 +39,10 @@ class Intake:
         registry: Registry,
         ledger: Ledger,
         emit: Events,
+        reports: Reports,
     ) -> None:
         self._executors, self._registry = executors, registry
-        self._ledger, self._emit = ledger, emit
+        self._ledger, self._emit, self._reports = ledger, emit, reports
         self._shares = dict.fromkeys(executors, 1.0)
 
     def room(self) -> int:
@@ -58,7 +61,7 @@ class Intake:
             elif job.expired:
                 self._ledger.owe(outcome.expired(job))
             else:
-                attempt = Attempt(job, task)
+                attempt = Attempt(job, task, self._reports)
                 self._ledger.hold(attempt)
                 (self._ledger.suspects if job.suspect else batches[task.is_async]).append(attempt)
         for kind, attempts in batches.items():
