@@ -28,6 +28,7 @@ class TaskOptions(TypedDict, total=False):
             commit.
         version: of the arguments; kept with the job. A worker gives back what is newer.
         ttl: seconds, or a timedelta, from when a job is due: one not started by then expires.
+        result: False keeps nothing of what the handler returns, whatever that is.
         upgrade: by version, what makes arguments of the next version of those: stored JSON
             objects, the whole of them.
         redact: arguments that are shown as `***`: a name at any depth, or a path from the top.
@@ -43,6 +44,7 @@ class TaskOptions(TypedDict, total=False):
     transactional: bool
     version: int
     ttl: float | timedelta | None
+    result: bool
     upgrade: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]
     redact: Collection[str]
 

@@ -65,6 +65,7 @@ class Task(Generic[P, R]):
         takes_context: whether its first parameter is the JobContext.
         arguments, returns: convert arguments and result; None where they are JSON as they are.
         redaction: which arguments nobody is shown.
+        keeps_result: whether what the handler returns is stored.
         codec: encrypts and opens arguments and results, as the app's.
     """
 
@@ -85,6 +86,7 @@ class Task(Generic[P, R]):
         transactional: bool = False,
         version: int = 1,
         ttl: float | timedelta | None = None,
+        result: bool = True,
         upgrade: Mapping[int, Upgrade] | None = None,
         redact: Collection[str] = (),
     ) -> None:
@@ -96,7 +98,7 @@ class Task(Generic[P, R]):
         self.name = handler.task_name(function) if name is None else name
         self.queue, self.priority, self.max_attempts = queue, priority, max_attempts
         self.timeout, self.version, self.transactional = timeout, version, transactional
-        self.ttl = ttl
+        self.ttl, self.keeps_result = ttl, result
         self.upgrade = _checked_upgrade(self.name, version, upgrade or {})
         self.redaction = Redaction(app.redact | frozenset(Redaction(redact).names))
         self._mark = self.redaction.mark()
@@ -110,10 +112,11 @@ class Task(Generic[P, R]):
     def _converters(self) -> tuple[arguments.Arguments | None, Converter | None]:
         owner, parameters = handler.describe(self.function), self.signature.parameters.values()
         stored = list(parameters)[1 if self.takes_context else 0 :]
-        return (
-            arguments.compile_arguments(self.function, stored, self.redaction, owner),
-            arguments.compile_result(self.function, self.signature.return_annotation, owner),
-        )
+        compiled = arguments.compile_arguments(self.function, stored, self.redaction, owner)
+        if not self.keeps_result:
+            return compiled, None
+        hint = self.signature.return_annotation
+        return compiled, arguments.compile_result(self.function, hint, owner)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)

@@ -117,10 +117,12 @@ def succeeded(
         return Succeeded(attempt.job.id, attempt.job.lease, None)
     if isinstance(value, _ENDED):
         return value
+    if not attempt.task.keeps_result:
+        return Succeeded(attempt.job.id, attempt.job.lease, None)
     try:
         if (converter := attempt.task.returns) is not None:
             value = encode_result(converter, value)
-        result = payload.encode_result(value, limit=settings.max_payload)
+        result = payload.encode_result(value, limit=settings.max_result)
         if attempt.task.codec is not None:
             context = f"result of {attempt.task.name}"
             result = codec.seal(attempt.task.codec, result or "null", context)

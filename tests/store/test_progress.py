@@ -45,6 +45,16 @@ def test_who_lost_the_lease_is_not_heard(own: Connection, tables: Tables) -> Non
     assert kept(tables) == []
 
 
+def test_the_last_word_may_come_after_the_end_but_not_after_a_retry(
+    own: Connection, tables: Tables
+) -> None:
+    """Where a handler finishes its job in a transaction that the worker does not know."""
+    ended = tables.job("succeeded", lease=4, finished_at="now")
+    retried = tables.job("ready", lease=4)
+    say(own, (ended, 3, 1, 1, None, None), (retried, 3, 1, 1, None, None))
+    assert [row[0] for row in kept(tables)] == [ended]
+
+
 def test_what_is_left_behind_is_swept(own: Connection, tables: Tables) -> None:
     job_id = tables.job("running", worker_id=1, lease=1)
     say(own, (job_id, 1, 1, 1, None, None))

@@ -300,6 +300,17 @@ def test_using_overrides_the_defaults_of_the_task(app: PgQueue) -> None:
     assert (job.delay, job.key, job.meta) == (5, "k", {"trace": "1"})
 
 
+def test_a_result_that_is_not_kept_may_have_any_annotation(app: PgQueue) -> None:
+    def report() -> bytes: ...  # type: ignore[empty-body]
+
+    def image() -> subprocess.Popen[bytes]: ...  # type: ignore[empty-body]
+
+    app.task(name="report")(report)
+    with pytest.raises(ConfigError, match="its result is annotated"):
+        app.task(name="image")(image)
+    assert app.task(name="image", result=False)(image).returns is None
+
+
 def test_an_expires_at_takes_the_place_of_the_task_s_ttl(app: PgQueue) -> None:
     @app.task(name="fresh", ttl=timedelta(minutes=5))
     def fresh() -> None: ...

@@ -113,6 +113,7 @@ class DjangoApp(PgQueue):
             require_transaction=producer.require_transaction,
             sizes=producer.sizes,
             codec=producer.codec,
+            awaiting=producer.awaiting,
         )
 
 
