@@ -27,6 +27,8 @@ class TaskOptions(TypedDict, total=False):
         transactional: the handler's writes on `context.connection` and the job's finish are one
             commit.
         version: of the arguments; kept with the job. A worker gives back what is newer.
+        ttl: seconds, or a timedelta, from when a job is due: one not started by then expires.
+        result: False keeps nothing of what the handler returns, whatever that is.
         upgrade: by version, what makes arguments of the next version of those: stored JSON
             objects, the whole of them.
         redact: arguments that are shown as `***`: a name at any depth, or a path from the top.
@@ -42,6 +44,8 @@ class TaskOptions(TypedDict, total=False):
     dead_on: tuple[type[BaseException], ...]
     transactional: bool
     version: int
+    ttl: float | timedelta | None
+    result: bool
     upgrade: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]
     redact: Collection[str]
     middleware: Sequence[Callable[..., Any]]
@@ -55,7 +59,8 @@ class JobOptions(TypedDict, total=False):
         priority: as of the task.
         delay: seconds, or a timedelta, until the job is due; not together with `run_at`.
         run_at: when the job is due, with a time zone.
-        expires_at: the job is not started after this time.
+        expires_at: the job is not started after this time; instead of the task's `ttl`.
+        ttl: as of the task; not together with `expires_at`.
         max_attempts: as of the task.
         timeout: as of the task; None here means no limit, whatever the task says.
         key: the job is unique by this text, or by arguments: `from_args(...)`.
@@ -79,6 +84,7 @@ class JobOptions(TypedDict, total=False):
     delay: float | timedelta | None
     run_at: datetime | None
     expires_at: datetime | None
+    ttl: float | timedelta | None
     max_attempts: int | None
     timeout: float | timedelta | None
     key: str | FromArgs | None

@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from typing import Unpack
 
-    from pgqueue.client import JobHandle, Producer
+    from pgqueue.client import Producer
     from pgqueue.codec import Codec
     from pgqueue.config import Settings
     from pgqueue.context import JobContext
     from pgqueue.converters.base import Converter
+    from pgqueue.handle import JobHandle
     from pgqueue.middleware import Call, Layer
     from pgqueue.options import JobOptions
     from pgqueue.retry import RetryRule
@@ -69,6 +70,7 @@ class Task(JobHooks, Generic[P, R]):
         takes_context: whether its first parameter is the JobContext.
         arguments, returns: convert arguments and result; None where they are JSON as they are.
         redaction: which arguments nobody is shown.
+        keeps_result: whether what the handler returns is stored.
         codec: encrypts and opens arguments and results, as the app's.
         around: what a worker calls instead of the handler; None without middleware.
     """
@@ -90,6 +92,8 @@ class Task(JobHooks, Generic[P, R]):
         dead_on: tuple[type[BaseException], ...] = (),
         transactional: bool = False,
         version: int = 1,
+        ttl: float | timedelta | None = None,
+        result: bool = True,
         upgrade: Mapping[int, Upgrade] | None = None,
         redact: Collection[str] = (),
         middleware: Sequence[Callable[..., Any]] = (),
@@ -102,6 +106,7 @@ class Task(JobHooks, Generic[P, R]):
         self.name = handler.task_name(function) if name is None else name
         self.queue, self.priority, self.max_attempts = queue, priority, max_attempts
         self.timeout, self.version, self.transactional = timeout, version, transactional
+        self.ttl, self.keeps_result = ttl, result
         self.upgrade = _checked_upgrade(self.name, version, upgrade or {})
         self.redaction = Redaction(app.redact | frozenset(Redaction(redact).names))
         self._mark = self.redaction.mark()
@@ -117,10 +122,11 @@ class Task(JobHooks, Generic[P, R]):
     def _converters(self) -> tuple[arguments.Arguments | None, Converter | None]:
         owner, parameters = handler.describe(self.function), self.signature.parameters.values()
         stored = list(parameters)[1 if self.takes_context else 0 :]
-        return (
-            arguments.compile_arguments(self.function, stored, self.redaction, owner),
-            arguments.compile_result(self.function, self.signature.return_annotation, owner),
-        )
+        compiled = arguments.compile_arguments(self.function, stored, self.redaction, owner)
+        if not self.keeps_result:
+            return compiled, None
+        hint = self.signature.return_annotation
+        return compiled, arguments.compile_result(self.function, hint, owner)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)
@@ -138,7 +144,7 @@ class Task(JobHooks, Generic[P, R]):
         layers = (*self.app.layers, *self.layers)
         self.around = layered.around(self.call, layers, is_async=self.is_async)
 
-    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Enqueue in a transaction of pgqueue's own: committed when this returns.
 
         Raises:
@@ -150,7 +156,7 @@ class Task(JobHooks, Generic[P, R]):
 
     delay = enqueue
 
-    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """As `enqueue`, without blocking the event loop."""
         return await self.using().aenqueue(*args, **kwargs)
 
@@ -212,6 +218,8 @@ class Task(JobHooks, Generic[P, R]):
             "max_attempts": self.max_attempts,
             "timeout": self.timeout,
         }
+        if self.ttl is not None and "expires_at" not in options:
+            defaults["ttl"] = self.ttl
         if self._mark or carrying.travels(self.app.carried):
             meta = carrying.packed(options.get("meta"), self._mark, self.app.carried)
             options = {**options, "meta": meta}
@@ -243,7 +251,7 @@ class BoundTask(Generic[P, R]):
         """The job that `enqueue` would enqueue."""
         return self._task.new_job(self._task.bind(args, kwargs), self._options)
 
-    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Enqueue in the transaction of the connection: if it rolls back, there was no job.
 
         Raises:
@@ -257,7 +265,7 @@ class BoundTask(Generic[P, R]):
 
     delay = enqueue
 
-    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """As `enqueue`, on an async connection."""
         return await self._producer.aone(self.job(*args, **kwargs))
 

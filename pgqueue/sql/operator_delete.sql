@@ -1,6 +1,9 @@
--- Deletes final jobs, their attempts, and their keys; a key whose window is open stays.
+-- Deletes final jobs, their attempts, progress and keys; a key whose window is open stays.
 -- By: delete. Locks: rows of jobs and keys that it holds already.
-with attempt as (
+with said as (
+    delete from pgqueue.progress where job_id = any (%(ids)s::bigint[])
+),
+attempt as (
     delete from pgqueue.attempts where job_id = any (%(ids)s::bigint[])
 ),
 freed as (

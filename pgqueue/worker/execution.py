@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from pgqueue import carrying, codec, handler, outcome, payload
+from pgqueue import carrying, codec, handler, outcome, payload, store
 from pgqueue.converters.arguments import encode_result
 from pgqueue.errors import InvalidPayload, KeyMissing
 from pgqueue.outcome import HeldBack, JobTimeout, Succeeded, Unsuccessful
@@ -95,6 +95,14 @@ def _misfit(attempt: Attempt, what: str) -> str:
     return f"stored arguments do not fit{old}: {what}"
 
 
+def last_words(attempt: Attempt) -> dict[str, str] | None:
+    """The parameter of progress.sql, where the table does not know yet what the handler said."""
+    if not attempt.reports:
+        return None
+    said = attempt.reports.unwritten([attempt.key])
+    return {"reports": store.reports_document(said)} if said else None
+
+
 _ENDED: Final = (outcome.Settled, outcome.Doubtful)
 
 
@@ -110,10 +118,12 @@ def succeeded(
         return Succeeded(attempt.job.id, attempt.job.lease, None)
     if isinstance(value, _ENDED):
         return value
+    if not attempt.task.keeps_result:
+        return Succeeded(attempt.job.id, attempt.job.lease, None)
     try:
         if (converter := attempt.task.returns) is not None:
             value = encode_result(converter, value)
-        result = payload.encode_result(value, limit=settings.max_payload)
+        result = payload.encode_result(value, limit=settings.max_result)
         if attempt.task.codec is not None:
             context = f"result of {attempt.task.name}"
             result = codec.seal(attempt.task.codec, result or "null", context)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pgqueue.outcome import Outcome
     from pgqueue.tasks import Task
     from pgqueue.telemetry.events import Event, Events
+    from pgqueue.worker.reports import Reports
 
 MOST_WAITING: Final = 10_000
 """What waits to be told; beyond that it is dropped, and counted."""
@@ -65,9 +66,13 @@ class Announced(Attempt):
     __slots__ = ("_announce",)
 
     def __init__(
-        self, job: ClaimedJob, task: Task[..., object], announce: Callable[[Attempt], None]
+        self,
+        job: ClaimedJob,
+        task: Task[..., object],
+        reports: Reports,
+        announce: Callable[[Attempt], None],
     ) -> None:
-        super().__init__(job, task)
+        super().__init__(job, task, reports)
         self._announce = announce
 
     def starting(self) -> None:
@@ -125,11 +130,11 @@ class HookRunner:
             tell = partial(self._tell_outcome, moment, attempt.job, attempt.task, done)
             self._put(tell, _size(attempt.job, done))
 
-    def attempt(self, job: ClaimedJob, task: Task[..., object]) -> Attempt:
+    def attempt(self, job: ClaimedJob, task: Task[..., object], reports: Reports) -> Attempt:
         """An attempt that tells of its start where a hook wants to know."""
         if self._wanted("start", task):
-            return Announced(job, task, self._starting)
-        return Attempt(job, task)
+            return Announced(job, task, reports, self._starting)
+        return Attempt(job, task, reports)
 
     def heard(self, event: Event) -> None:
         """An event of this worker: it may be about jobs that ended without a handler."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pgqueue.worker.ledger import Ledger
     from pgqueue.worker.parts import Executor, Why
     from pgqueue.worker.registry import Registry
+    from pgqueue.worker.reports import Reports
 
 LEAST_SHARE: Final = 0.02
 """Of an executor in the mix of jobs: one that had none lately does not hold up the others."""
@@ -31,6 +32,7 @@ class Intake:
         ledger: what is held and owed.
         emit: takes events.
         make: makes an attempt of a job; for hooks that are told of starts.
+        reports: takes what handlers say of their progress.
     """
 
     def __init__(
@@ -39,10 +41,13 @@ class Intake:
         registry: Registry,
         ledger: Ledger,
         emit: Events,
-        make: Callable[[ClaimedJob, Task[..., object]], Attempt] = Attempt,
+        *,
+        reports: Reports,
+        make: Callable[[ClaimedJob, Task[..., object], Reports], Attempt] = Attempt,
     ) -> None:
         self._executors, self._registry = executors, registry
         self._ledger, self._emit, self._make = ledger, emit, make
+        self._reports = reports
         self._shares = dict.fromkeys(executors, 1.0)
 
     def room(self) -> int:
@@ -62,7 +67,7 @@ class Intake:
             elif job.expired:
                 self._ledger.owe(outcome.expired(job))
             else:
-                attempt = make(job, task)
+                attempt = make(job, task, self._reports)
                 self._ledger.hold(attempt)
                 (self._ledger.suspects if job.suspect else batches[task.is_async]).append(attempt)
         for kind, attempts in batches.items():

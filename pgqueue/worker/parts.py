@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from pgqueue.context import JobContext
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from pgqueue.job import ClaimedJob
     from pgqueue.outcome import Outcome
     from pgqueue.tasks import Task
+    from pgqueue.worker.reports import Reports
 
 Why = Literal["cancel", "lost", "stop", "timeout"]
 """Why a running handler should end: cancel was asked for, the lease was lost, the worker stops,
@@ -30,12 +32,26 @@ class Attempt:
         args: what the handler is called with; unset until they are prepared.
         why: set once somebody wants it to end early; the executor reads it when it does.
         slot: where the board shows that it runs.
+        reports: takes what the handler says of its progress.
     """
 
-    __slots__ = ("_context", "args", "job", "key", "meta", "slot", "started", "task", "why")
+    __slots__ = (
+        "_context",
+        "args",
+        "job",
+        "key",
+        "meta",
+        "reports",
+        "slot",
+        "started",
+        "task",
+        "why",
+    )
 
-    def __init__(self, job: ClaimedJob, task: Task[..., object]) -> None:
-        self.job, self.task = job, task
+    def __init__(
+        self, job: ClaimedJob, task: Task[..., object], reports: Reports | None = None
+    ) -> None:
+        self.job, self.task, self.reports = job, task, reports
         self.key = (job.id, job.lease)
         self.meta: dict[str, Any] | None = None
         self.args: dict[str, Any]
@@ -57,6 +73,7 @@ class Attempt:
                 lease=job.lease,
                 meta=self.meta or {},
                 args=getattr(self, "args", _NO_ARGS),
+                report=partial(self.reports.say, self.key) if self.reports is not None else None,
             )
         return self._context
 

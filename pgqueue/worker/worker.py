@@ -30,7 +30,8 @@ from pgqueue.worker.ledger import Ledger
 from pgqueue.worker.link import Link
 from pgqueue.worker.parts import Attempt
 from pgqueue.worker.registry import Registry
-from pgqueue.worker.steps import depths, expire, keys, probe, rescue
+from pgqueue.worker.reports import Reports
+from pgqueue.worker.steps import depths, expire, keys, leftovers, probe, progress, rescue
 from pgqueue.worker.steps.rota import Rota, Step
 from pgqueue.worker.transactions import AsyncTransactions, Transactions
 
@@ -81,7 +82,8 @@ class Worker:
         self._alone = board is None
         self._board = board or Board(settings.concurrency + settings.threads)
         self._wake = loop.Wake()
-        self._inbox = Inbox(self._wake)
+        self._reports = Reports()
+        self._inbox = Inbox(self._wake, self._reports)
         self._probe = probe.Probe(settings, self._queues, self._inbox.heads)
         self._stopping_since: float | None = None
         self._cut: int | None = None
@@ -117,6 +119,7 @@ class Worker:
             worker_id=self.worker_id,
             worker=self._name,
             wake=self._wake,
+            reports=self._reports,
         )
         exchange = self._make_exchange(carrier, executors)
         close_parts = self._start_parts()
@@ -145,7 +148,7 @@ class Worker:
     def _register(self, connection: Connection) -> None:
         revision.check(connection)
         settings = self._settings
-        names = [probe.NAME, expire.NAME, keys.NAME, depths.NAME]
+        names = [probe.NAME, expire.NAME, keys.NAME, depths.NAME, leftovers.NAME]
         store.run(connection, settings, "add_steps", {"names": names})
         hostname = socket.gethostname()
         name = f"{hostname}:{os.getpid()}"
@@ -198,7 +201,9 @@ class Worker:
             settings=self._settings,
             worker_id=self.worker_id,
             lanes=Lanes(self._queues, self._settings.shares),
-            intake=Intake(executors, registry, ledger, self._emit, make),
+            intake=Intake(
+                executors, registry, ledger, self._emit, reports=self._reports, make=make
+            ),
             inbox=self._inbox,
             ledger=ledger,
             emit=self._emit,
@@ -237,6 +242,8 @@ class Worker:
             expire.NAME: expire.Expire(self._settings, self._emit),
             keys.NAME: keys.SweepKeys(self._settings),
             depths.NAME: depths.CountDepths(self._settings, self._emit),
+            leftovers.NAME: leftovers.SweepLeftovers(self._settings),
+            progress.NAME: progress.WriteProgress(self._settings, self._reports),
         }
         return Rota(link, steps, self._emit)
 

@@ -26,6 +26,7 @@ TYPES = {
     "outcomes": "jsonb",
     "priorities": "smallint[]",
     "queues": "text[]",
+    "reports": "jsonb",
     "results": "jsonb",
     "room": "smallint",
     "started": "bigint[]",

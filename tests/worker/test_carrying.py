@@ -22,7 +22,7 @@ from tests.worker.conftest import QUICK, Running
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pgqueue.client import JobHandle
+    from pgqueue.handle import JobHandle
     from tests.worker.table import Table
 
     Work = Callable[..., Running]

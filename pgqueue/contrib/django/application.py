@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
     from typing import Self
 
-    from pgqueue.client import JobHandle
+    from pgqueue.handle import JobHandle
     from pgqueue.job import NewJob
     from pgqueue.tasks import Task
 
@@ -115,6 +115,7 @@ class DjangoApp(PgQueue):
             require_transaction=producer.require_transaction,
             sizes=producer.sizes,
             codec=producer.codec,
+            awaiting=producer.awaiting,
         )
 
 
