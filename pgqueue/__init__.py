@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from pgqueue.hooks import JobEvent, WorkerEvent
     from pgqueue.job import NewJob, State
     from pgqueue.keys import from_args
-    from pgqueue.options import JobOptions, TaskOptions
+    from pgqueue.options import JobOptions, RequeueOptions, TaskOptions
     from pgqueue.retry import RetryRule, exponential, fixed, linear
     from pgqueue.tasks import Task
     from pgqueue.views import AttemptView, JobFilter, JobView, QueueLimit
@@ -78,6 +78,7 @@ __all__ = [
     "PgQueueError",
     "QueueFull",
     "QueueLimit",
+    "RequeueOptions",
     "Retry",
     "RetryRule",
     "SchemaError",
@@ -106,7 +107,7 @@ _HOMES = {
     "hooks": ("JobEvent", "WorkerEvent"),
     "job": ("NewJob", "State"),
     "keys": ("from_args",),
-    "options": ("JobOptions", "TaskOptions"),
+    "options": ("JobOptions", "RequeueOptions", "TaskOptions"),
     "retry": ("RetryRule", "exponential", "fixed", "linear"),
     "tasks": ("Task",),
     "views": ("AttemptView", "JobFilter", "JobView", "QueueLimit"),

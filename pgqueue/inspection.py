@@ -124,29 +124,43 @@ class Inspector:
         plain = [column for column in jobs.c if column.name not in _JSON_COLUMNS]
         texts = [cast(jobs.c[name], Text).label(name) for name in _JSON_COLUMNS]
         query = select(*plain, *texts, _WAITING).where(jobs.c.id == job_id)
-        history = select(attempts).where(attempts.c.job_id == job_id).order_by(attempts.c.lease)
+        columns = [each for each in attempts.c if each.name not in _NOT_SHOWN]
+        old_args = cast(attempts.c.old_args, Text).label("old_args")
+        history = select(*columns, old_args).where(attempts.c.job_id == job_id)
         with self._reading() as connection:
             row = connection.execute(query).mappings().one_or_none()
             if row is None:
                 raise JobNotFound(f"no job has the id {job_id}")
-            views = [_attempt(dict(found)) for found in connection.execute(history).mappings()]
+            found = connection.execute(history.order_by(attempts.c.lease)).mappings().all()
         values = dict(row) | {name: _decoded(row[name]) for name in _JSON_COLUMNS}
-        return JobView(**self._readable(values), attempts=views)
-
-    def _readable(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Open what is encrypted, and hide what the job's meta says to hide."""
-        for name in ("args", "result"):
-            if is_sealed(values[name]):
-                # Whoever lacks the key sees the envelope: this is for looking, not for running.
-                with suppress(KeyMissing, InvalidPayload):
-                    context = f"{name} of {values['task']}"
-                    values[name] = payload.decode(opened(self._codec, values[name], context))
-        meta = values["meta"]
-        if isinstance(meta, dict) and MARK in meta:
-            shown = Redaction.marked(meta).hide(values["args"])
-            values["args"] = shown if isinstance(shown, dict) else HIDDEN
+        meta, task = values["meta"], values["task"]
+        values["result"] = self._opened(values["result"], f"result of {task}")
+        values["args"] = self._shown(values["args"], task, meta)
+        if isinstance(meta, dict):
             values["meta"] = {name: value for name, value in meta.items() if name != MARK}
-        return values
+        views = [self._attempt(dict(each), task, meta) for each in found]
+        requeues = sum(view.outcome == "requeued" for view in views)
+        return JobView(**values, attempts=views, requeues=requeues)
+
+    def _attempt(self, row: dict[str, Any], task: str, meta: Any) -> AttemptView:
+        if row["old_args"] is not None:
+            row["old_args"] = self._shown(_decoded(row["old_args"]), task, meta)
+        return AttemptView(**row)
+
+    def _shown(self, args: Any, task: str, meta: Any) -> Any:
+        """Arguments, opened, and without what the job's meta says to hide."""
+        args = self._opened(args, f"args of {task}")
+        if not isinstance(meta, dict) or MARK not in meta:
+            return args
+        shown = Redaction.marked(meta).hide(args)
+        return shown if isinstance(shown, dict) else HIDDEN
+
+    def _opened(self, value: Any, context: str) -> Any:
+        if is_sealed(value):
+            # Whoever lacks the key sees the envelope: this is for looking, not for running.
+            with suppress(KeyMissing, InvalidPayload):
+                return payload.decode(opened(self._codec, value, context))
+        return value
 
     def status(self) -> Status:
         """Queues and workers now."""
@@ -171,6 +185,7 @@ class Inspector:
             raise (error.orig or error) from None
 
 
+_NOT_SHOWN: Final = frozenset({"job_id", "worker_id", "old_args"})
 _LIST_COLUMNS: Final = frozenset(JobRow.__dataclass_fields__) - {"waiting", "args"}
 
 
@@ -180,11 +195,6 @@ def _matching(query: Select[Any], which: JobFilter) -> Select[Any]:
         if values:
             query = query.where(column.in_(values))
     return query
-
-
-def _attempt(row: dict[str, Any]) -> AttemptView:
-    del row["job_id"], row["worker_id"]
-    return AttemptView(**row)
 
 
 def _decoded(text: str | None) -> Any:

@@ -67,7 +67,13 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptView:
-    """An attempt that did not succeed, and why."""
+    """An attempt that did not succeed, and why; or, as outcome `requeued`, a requeue.
+
+    Attributes:
+        fingerprint: the same for the same error of other jobs; None of a requeue.
+        actor: who requeued it.
+        old_args: the arguments that a requeue replaced; None when it left them as they were.
+    """
 
     lease: int
     attempt: int
@@ -78,6 +84,9 @@ class AttemptView:
     error_type: str | None
     message: str | None
     traceback: str | None
+    fingerprint: str | None = None
+    actor: str | None = None
+    old_args: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +96,8 @@ class JobView:
     Attributes:
         waiting: `run_at` lies in the future, by the database's clock.
         args: decoded; as text where it cannot be decoded.
-        attempts: those that did not succeed, oldest first.
+        attempts: those that did not succeed, and the requeues between them, oldest first.
+        requeues: how often it was requeued.
     """
 
     id: int
@@ -116,6 +126,7 @@ class JobView:
     meta: Any
     result: Any
     attempts: Sequence[AttemptView] = ()
+    requeues: int = 0
 
     @property
     def shown_state(self) -> str:
