@@ -8,21 +8,25 @@ from __future__ import annotations
 
 from collections import defaultdict
 from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import NullPool, Text, cast, create_engine, func, literal_column, select
 from sqlalchemy.exc import DBAPIError
 
-from pgqueue import connections, payload, store
+from pgqueue import connections, payload, queries, store
 from pgqueue.codec import is_sealed, opened
-from pgqueue.errors import InvalidPayload, JobNotFound, KeyMissing
+from pgqueue.errors import ConfigError, InvalidPayload, JobNotFound, KeyMissing
 from pgqueue.redaction import HIDDEN, MARK, Redaction
 from pgqueue.schema import attempts, jobs
 from pgqueue.views import (
     COUNT_CAP,
+    ENDED_BADLY,
     AttemptView,
     Count,
     JobFilter,
+    JobGroup,
+    JobGroups,
     JobRow,
     JobView,
     QueueStatus,
@@ -40,6 +44,8 @@ if TYPE_CHECKING:
 
 PAGE: Final = 1000
 """Rows of one statement; longer lists are read page by page."""
+
+DEAD: Final = JobFilter(states=["dead"])
 
 _JSON_COLUMNS: Final = ("args", "meta", "result")
 # Arguments as lists show them. Where some are hidden, what lies deeper is not shown at all: a list
@@ -89,9 +95,14 @@ class Inspector:
             after: continue a list: only jobs with a smaller id than this.
         """
         columns = [column for column in jobs.c if column.name in _LIST_COLUMNS]
-        query = _matching(select(*columns, _WAITING, _SHOWN_ARGS.label("args")), which)
-        if after is not None:
-            query = query.where(jobs.c.id < after)
+        query: Select[Any] = select(*columns, _WAITING, _SHOWN_ARGS.label("args"))
+        if queries.walks(which):
+            found = list(islice(self._walk(which, after, newest_first=True), limit))
+            query = query.where(jobs.c.id == queries.any_of(found))
+        else:
+            query = queries.matching(query, which)
+            if after is not None:
+                query = query.where(jobs.c.id < after)
         with self._reading() as connection:
             rows = connection.execute(query.order_by(jobs.c.id.desc()).limit(limit)).mappings()
             return [JobRow(**dict(row)) for row in rows]
@@ -103,10 +114,14 @@ class Inspector:
             which: the jobs.
             limit: the most to return; None for all.
         """
+        walk = self._walk(which, None) if queries.walks(which) else self._pages(which, limit)
+        return islice(walk, limit)
+
+    def _pages(self, which: JobFilter, limit: int | None) -> Iterator[int]:
         last, left = 0, limit
         while left is None or left > 0:
             size = PAGE if left is None else min(PAGE, left)
-            query = _matching(select(jobs.c.id), which).where(jobs.c.id > last)
+            query = queries.matching(select(jobs.c.id), which).where(jobs.c.id > last)
             with self._reading() as connection:
                 page = connection.scalars(query.order_by(jobs.c.id).limit(size)).all()
             yield from page
@@ -114,6 +129,43 @@ class Inspector:
                 return
             last = page[-1]
             left = None if left is None else left - size
+
+    def _walk(
+        self, which: JobFilter, after: int | None, *, newest_first: bool = False
+    ) -> Iterator[int]:
+        """As `_pages`, but each statement looks at a bounded number of jobs, matching or not."""
+        while True:
+            query = queries.window(which, after, newest_first=newest_first)
+            with self._walking() as connection:
+                after, walked, found = connection.execute(query).one()
+            yield from found or ()
+            if walked < queries.WINDOW:
+                return
+
+    def groups(self, which: JobFilter = DEAD, *, ids: Sequence[int] | None = None) -> JobGroups:
+        """Jobs that ended badly, by cause: the newest 10,000 that match, or the ones named.
+
+        Args:
+            which: dead jobs unless it says more; fingerprints and error types choose among the
+                newest 10,000 that match all else.
+            ids: of these jobs alone.
+
+        Raises:
+            ConfigError: a state in which jobs do not end badly.
+        """
+        for state in which.states:
+            if state not in ENDED_BADLY:
+                raise ConfigError(
+                    f"state {state!r}: jobs are grouped by how they ended badly: expected "
+                    f"{', '.join(ENDED_BADLY)}"
+                )
+        query = queries.groups(which) if ids is None else queries.groups_of(ids, which)
+        with self._walking() as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        sampled = Count.capped(max((row.pop("sampled") for row in rows), default=0))
+        for row in rows:
+            row["jobs"] = Count(row["jobs"], sampled.more)
+        return JobGroups(groups=[JobGroup(**row) for row in rows], sampled=sampled)
 
     def job(self, job_id: int) -> JobView:
         """A job, and its attempts that did not succeed.
@@ -175,6 +227,14 @@ class Inspector:
         return Status(queues=queues, workers=_workers(workers, running))
 
     @contextmanager
+    def _walking(self) -> Iterator[Connection]:
+        """As `_reading`, along indexes alone: other scans read all, and then sort for the newest."""
+        with self._reading() as connection:
+            for scan in ("bitmapscan", "seqscan"):
+                connection.exec_driver_sql(f"set local enable_{scan} = off")
+            yield connection
+
+    @contextmanager
     def _reading(self) -> Iterator[Connection]:
         try:
             with self._engine.begin() as connection:
@@ -187,14 +247,6 @@ class Inspector:
 
 _NOT_SHOWN: Final = frozenset({"job_id", "worker_id", "old_args"})
 _LIST_COLUMNS: Final = frozenset(JobRow.__dataclass_fields__) - {"waiting", "args"}
-
-
-def _matching(query: Select[Any], which: JobFilter) -> Select[Any]:
-    parts = ((jobs.c.state, which.states), (jobs.c.queue, which.queues), (jobs.c.task, which.tasks))
-    for column, values in parts:
-        if values:
-            query = query.where(column.in_(values))
-    return query
 
 
 def _decoded(text: str | None) -> Any:

@@ -19,6 +19,7 @@ from pgqueue import key_rows, store
 from pgqueue.enqueue import contract
 from pgqueue.errors import ConfigError, JobConflict, JobNotFound, PgQueueError
 from pgqueue.job import FINAL_STATES
+from pgqueue.views import ENDED_BADLY
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 BATCH: Final = 1000
 """Jobs that one transaction changes at most: short locks, and little to do again if it fails."""
 
-REQUEUEABLE: Final = ("dead", "cancelled", "expired")
+REQUEUEABLE: Final = ENDED_BADLY
 
 ACTOR_LENGTH: Final = 200
 
