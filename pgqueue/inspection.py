@@ -228,7 +228,7 @@ class Inspector:
 
     @contextmanager
     def _walking(self) -> Iterator[Connection]:
-        """As `_reading`, along indexes alone: other scans read all, and then sort for the newest."""
+        """As `_reading`, along indexes alone: other scans read all, then sort for the newest."""
         with self._reading() as connection:
             for scan in ("bitmapscan", "seqscan"):
                 connection.exec_driver_sql(f"set local enable_{scan} = off")
