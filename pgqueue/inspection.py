@@ -146,8 +146,8 @@ class Inspector:
         """Jobs that ended badly, by cause: the newest 10,000 that match, or the ones named.
 
         Args:
-            which: dead jobs unless it says more; fingerprints and error types choose among the
-                newest 10,000 that match all else.
+            which: by default dead jobs; without states all that ended badly. Fingerprints and
+                error types choose among the newest 10,000 that match all else.
             ids: of these jobs alone.
 
         Raises:
