@@ -10,14 +10,14 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
 from tests.cli.test_program import CHILD
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    import psycopg
 
     Insert = Callable[..., int]
 
@@ -197,3 +197,23 @@ def test_progress_is_written_over_itself(
     out = terminal("jobs", "requeue", "--all").rest()
     assert "\r2000 jobs so far " in out
     assert out.endswith("\r\nrequeued 2500 jobs\r\n")
+
+
+def test_an_interrupted_requeue_says_how_far_it_came(
+    terminal: Callable[..., Terminal], dsn: str, connection: psycopg.Connection[Any]
+) -> None:
+    connection.execute(
+        "insert into pgqueue.jobs (task, state) select 't', 'dead' from generate_series(1, 1500)"
+    )
+    waits = "select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = %s"
+    with psycopg.connect(dsn) as rival:
+        rival.execute("select from pgqueue.jobs where id = 1200 for update")
+        started = terminal("jobs", "requeue", "--all")
+        name = connection.info.dbname
+        wait_until(lambda: connection.execute(waits, [name]).fetchone(), what="it waits")
+        started.process.send_signal(signal.SIGINT)
+        assert started.code() == 130
+    assert "requeued 1000 jobs" in started.seen
+    assert "Traceback" not in started.seen
+    left = connection.execute("select count(*) from pgqueue.jobs where state = 'dead'").fetchone()
+    assert left == (500,)
