@@ -51,7 +51,8 @@ def of_error(task: str, error_type: str, error: BaseException, message: str | No
     while isinstance(leaf, BaseExceptionGroup):
         leaf = leaf.exceptions[0]
         kind += f" of {type(leaf).__qualname__}"
-    place = _place(leaf) or _place(error) or pattern(message or "")
+    home = task.partition(".")[0]
+    place = _place(leaf, home) or _place(error, home) or pattern(message or "")
     return of(task, kind, place)
 
 
@@ -66,17 +67,19 @@ def pattern(message: str) -> str:
     return _VARIABLE.sub("#", message[:_LONGEST_MESSAGE])
 
 
-def _place(error: BaseException) -> str:
+def _place(error: BaseException, home: str) -> str:
     """Module and function of the innermost frame of the user's code; "" where there is none.
 
-    The user's is what was not installed, and what is of the handler's own package: an application
-    may be installed too. The handler is the outermost frame that is neither ours nor Python's.
+    The user's is what was not installed. An application may be installed too: then it is what is
+    of the package that the task is named after (`home`), or of the outermost frame's package,
+    which is the handler's, or that of middleware round it.
     """
-    home, place = "", ""
+    outermost, place = "", ""
     for frame in _frames(error):
         module = str(frame.f_globals.get("__name__", ""))
-        home = home or module.partition(".")[0]
-        if module.partition(".")[0] == home or not _is_installed(frame.f_code.co_filename):
+        package = module.partition(".")[0]
+        outermost = outermost or package
+        if package in (home, outermost) or not _is_installed(frame.f_code.co_filename):
             place = f"{module}:{frame.f_code.co_qualname}"
     return place
 

@@ -150,6 +150,20 @@ def test_an_installed_application_is_known_by_its_handler(tmp_path: Path) -> Non
     assert of(application["one"], get, "a") != of(other["one"], get, "a")
 
 
+def test_middleware_of_a_library_does_not_hide_an_installed_application(tmp_path: Path) -> None:
+    installed = tmp_path / "site-packages"
+    installed.mkdir()
+    around = module(installed, "library", "def around(f, k):\n    return f(k)\n")["around"]
+    text = "def one(k): raise KeyError(k)\ndef two(k): raise KeyError(k)\n"
+    shop = module(installed, "shop", text)
+    assert of(around, shop["one"], 1, task="shop.pay") == of(
+        around, shop["one"], 2, task="shop.pay"
+    )
+    assert of(around, shop["one"], 1, task="shop.pay") != of(
+        around, shop["two"], 1, task="shop.pay"
+    )
+
+
 def test_a_line_that_moved_changes_nothing(tmp_path: Path) -> None:
     text = "def run(): raise ValueError(1)\n"
     before, after = module(tmp_path, "shop", text), module(tmp_path, "shop", "\n# more\n\n" + text)
