@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks import (
     crowd,
+    desk,
     finding,
     idle,
     latency,
@@ -55,6 +56,7 @@ LIMITS: Final = {
     "start": Limit(start.measure, 3),
     "unknown": Limit(unknown.measure, 3),
     "locked": Limit(locked.measure, 3),
+    "desk": Limit(desk.measure, 1),
 }
 ALL: Final = "all"
 

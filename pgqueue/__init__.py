@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from pgqueue.hooks import JobEvent, WorkerEvent
     from pgqueue.job import NewJob, State
     from pgqueue.keys import from_args
-    from pgqueue.options import JobOptions, TaskOptions
+    from pgqueue.options import JobOptions, RequeueOptions, TaskOptions
     from pgqueue.retry import RetryRule, exponential, fixed, linear
     from pgqueue.tasks import Task
     from pgqueue.views import AttemptView, JobFilter, JobView, ProgressView, QueueLimit
@@ -82,6 +82,7 @@ __all__ = [
     "ProgressView",
     "QueueFull",
     "QueueLimit",
+    "RequeueOptions",
     "Retry",
     "RetryRule",
     "SchemaError",
@@ -111,7 +112,7 @@ _HOMES = {
     "handle": ("JobHandle",),
     "job": ("NewJob", "State"),
     "keys": ("from_args",),
-    "options": ("JobOptions", "TaskOptions"),
+    "options": ("JobOptions", "RequeueOptions", "TaskOptions"),
     "retry": ("RetryRule", "exponential", "fixed", "linear"),
     "tasks": ("Task",),
     "views": ("AttemptView", "JobFilter", "JobView", "ProgressView", "QueueLimit"),

@@ -17,7 +17,7 @@ from typing import (
     overload,
 )
 
-from pgqueue import handler
+from pgqueue import editing, handler
 from pgqueue.bulk import Bulk
 from pgqueue.client import OwnConnections, Producer
 from pgqueue.config import Settings, resolve_dsn
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from pgqueue.context import JobContext
     from pgqueue.handle import JobHandle
     from pgqueue.inspection import Inspector
-    from pgqueue.options import JobOptions, TaskOptions
+    from pgqueue.options import JobOptions, RequeueOptions, TaskOptions
     from pgqueue.views import JobView, QueueLimit
 
 P = ParamSpec("P")
@@ -265,14 +265,21 @@ class PgQueue(Surroundings, Enqueuer, Waiting):
         done = self.operator.cancel([_id(job)]).only()
         return "requested" if done == "requested" else "cancelled"
 
-    def requeue(self, job: JobHandle | int) -> None:
+    def requeue(self, job: JobHandle | int, **options: Unpack[RequeueOptions]) -> None:
         """Make a dead, cancelled or expired job ready again, with all its attempts.
+
+        Args:
+            job: which.
+            options: new arguments, and who asks; see RequeueOptions.
 
         Raises:
             JobNotFound: no job has that id.
             JobConflict: its state forbids it, or another job holds its key.
+            InvalidPayload: the new arguments do not fit the task.
+            KeyMissing: its arguments are encrypted, and this app lacks the key to edit them.
         """
-        self.operator.requeue([_id(job)]).only()
+        by, edit = editing.chosen(self._tasks, self.codec, self.settings.max_payload, options)
+        self.operator.requeue([_id(job)], by=by, edit=edit).only()
 
     def delete(self, job: JobHandle | int) -> None:
         """Delete a job that has ended, and what is recorded of it.

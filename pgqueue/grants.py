@@ -15,7 +15,7 @@ from pgqueue.errors import ConfigError
 
 _LONGEST_NAME: Final = 63
 
-VIEWS: Final = ("job_overview", "queue_stats", "dead_jobs", "slow_tasks")
+VIEWS: Final = ("job_overview", "queue_stats", "dead_jobs", "dead_groups", "slow_tasks")
 
 # By table, what is readable without arguments, results, meta, keys and tracebacks.
 _PLAIN: Final = {
@@ -23,7 +23,7 @@ _PLAIN: Final = {
     "max_attempts, crash_count, suspect, lease, worker_id, started_at, finished_at, attempt, "
     "state, queue, task",
     "attempts": "job_id, lease, attempt, outcome, worker_id, worker, started_at, finished_at, "
-    "error_type",
+    "error_type, fingerprint, actor",
     "progress": "job_id, lease, sequence, done, total, reported_at",
 }
 _SHARED: Final = ("workers", "sleepers", "lanes", "queues", "steps")

@@ -109,3 +109,17 @@ def chosen(options: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value for name, value in options.items() if value is not None or name == "timeout"
     }
+
+
+class RequeueOptions(TypedDict, total=False):
+    """What `app.requeue` takes besides the job.
+
+    Attributes:
+        args: new arguments, all of them; checked like those of an enqueue.
+        set_args: new values of some arguments; the others stay. Not together with `args`.
+        by: who asks, kept with the requeue; by default the database role.
+    """
+
+    args: Mapping[str, Any] | None
+    set_args: Mapping[str, Any] | None
+    by: str | None

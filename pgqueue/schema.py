@@ -130,9 +130,15 @@ attempts = Table(
     Column("error_type", Text),
     Column("message", Text),
     Column("traceback", Text),
+    # The same for the same error of other jobs: what the dead-letter desk groups by
+    Column("fingerprint", _NAME),
+    # Of a requeue: who asked for it, and the arguments that it replaced
+    Column("actor", Text),
+    Column("old_args", JSONB),
     PrimaryKeyConstraint("job_id", "lease", name="attempts_pkey"),
     CheckConstraint(
-        "outcome in ('retried', 'dead', 'cancelled', 'expired', 'rescued', 'interrupted')",
+        "outcome in ('retried', 'dead', 'cancelled', 'expired', 'rescued', 'interrupted', "
+        "'requeued')",
         name="attempts_outcome_known",
     ),
 )

@@ -74,9 +74,13 @@ create table pgqueue.attempts (
     error_type  text,
     message     text,
     traceback   text,
+    fingerprint text collate "C",
+    actor       text,
+    old_args    jsonb,
     constraint attempts_pkey primary key (job_id, lease),
     constraint attempts_outcome_known check (
-        outcome in ('retried', 'dead', 'cancelled', 'expired', 'rescued', 'interrupted'))
+        outcome in ('retried', 'dead', 'cancelled', 'expired', 'rescued', 'interrupted',
+            'requeued'))
 );
 
 create table pgqueue.workers (

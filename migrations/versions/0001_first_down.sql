@@ -1,4 +1,5 @@
 -- Without CASCADE: what somebody built on these objects is theirs, and stops the downgrade.
+drop view pgqueue.dead_groups;
 drop view pgqueue.slow_tasks;
 drop view pgqueue.dead_jobs;
 drop view pgqueue.queue_stats;

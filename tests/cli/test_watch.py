@@ -39,7 +39,7 @@ def say(connection: psycopg.Connection[Any], job_id: int, done: float) -> None:
 def job(said: ProgressView | None = None, **changes: Any) -> JobView:
     values: dict[str, Any] = dict.fromkeys(JobView.__dataclass_fields__)
     values |= {"id": 7, "task": "shop.report", "state": "running", "attempt": 1, "max_attempts": 8}
-    values |= {"lease": 3, "attempts": (), "progress": said, "started_at": NOW}
+    values |= {"lease": 3, "attempts": (), "progress": said, "started_at": NOW, "read_at": NOW}
     return JobView(**values | changes)
 
 
