@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self, Unpack
 
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.orm import Session
+
     from pgqueue.codec import Codec
     from pgqueue.context import JobContext
     from pgqueue.handle import JobHandle
@@ -124,6 +127,9 @@ class PgQueue(Surroundings, Enqueuer, Waiting):
         settings: limits and defaults.
         codec: encrypts arguments and results, such as `pgqueue.crypto.AesGcmCodec`.
         redact: arguments of every task that nobody is shown; see TaskOptions.
+        sessions: a `sessionmaker`, or whatever makes a Session when called: for tasks that are
+            transactional on SQLAlchemy. Without it they get sessions of an engine of ours.
+        asessions: as `sessions`, an `async_sessionmaker`, for those that are `async def`.
     """
 
     def __init__(
@@ -133,7 +139,11 @@ class PgQueue(Surroundings, Enqueuer, Waiting):
         settings: Settings | None = None,
         codec: Codec | None = None,
         redact: Collection[str] = (),
+        sessions: Callable[[], Session] | None = None,
+        asessions: Callable[[], AsyncSession] | None = None,
     ) -> None:
+        self.sessions = _checked_factory("sessions", sessions)
+        self.asessions = _checked_factory("asessions", asessions)
         self.settings = settings or Settings()
         self.codec = codec
         self.redact = frozenset(Redaction(redact).names)
@@ -334,6 +344,15 @@ class PgQueue(Surroundings, Enqueuer, Waiting):
             )
         self._tasks[task.name] = task
         return task
+
+
+def _checked_factory(name: str, factory: Any) -> Any:
+    if factory is not None and not callable(factory):
+        raise ConfigError(
+            f"PgQueue({name}={factory!r}): expected what makes a session when called, such as a "
+            "sessionmaker; of an engine: sessionmaker(engine), async_sessionmaker(engine)"
+        )
+    return factory
 
 
 def _id(job: JobHandle | int) -> int:

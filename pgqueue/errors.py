@@ -19,6 +19,7 @@ PgQueueError
 ├── WaitTimeout               it has not ended in the time given (also a TimeoutError)
 ├── JobConflict               the job's state, or another job that holds its key, forbids it
 ├── LeaseLost                 another worker holds this job now; what was written is rolled back
+├── TransactionEnded          a handler committed or rolled back its job's own transaction
 └── EmbeddedError             the embedded server cannot be started or stopped
 
 Control flow, raised by handlers and never by pgqueue (not errors, so not in the tree):
@@ -174,6 +175,10 @@ class JobConflict(PgQueueError):
 
 class LeaseLost(PgQueueError):
     """Another worker holds this job now; what this attempt wrote is rolled back."""
+
+
+class TransactionEnded(PgQueueError):
+    """A handler committed or rolled back its job's own transaction, which only the worker may."""
 
 
 class EmbeddedError(PgQueueError):
