@@ -166,6 +166,6 @@ class AsyncTransactions:
 
 
 def _check(connection: Connection | AsyncConnection) -> None:
-    """psycopg refuses commit() and rollback(); it does not read what is executed."""
+    """Psycopg refuses commit() and rollback(); it does not read what is executed."""
     if connection.info.transaction_status == TransactionStatus.IDLE:
         raise TransactionEnded(ENDED)

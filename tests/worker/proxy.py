@@ -20,6 +20,8 @@ Cut = Literal["before", "after"]
 
 READY = b"Z\x00\x00\x00\x05I"
 """ReadyForQuery, outside of a transaction: what came before is committed."""
+PREPARED = b"Z\x00\x00\x00\x05T"
+"""As above, inside of one: a driver had a COMMIT parsed, and will now have it executed."""
 
 
 class Proxy:
@@ -87,12 +89,12 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 counts = counts or self.role in data
-                if up and counts and self.cut is not None and self.marker in data:
+                if up and counts and self.cut is not None and self.marker in data.upper():
                     cut, self.cut = self.cut, None
                     if cut == "before":
                         break
                     doomed.set()
-                elif not up and doomed.is_set():
+                elif not up and doomed.is_set() and not data.endswith(PREPARED):
                     # The server answers, and nobody will hear of it; cut before its end, the
                     # server would roll back.
                     while READY not in data and (more := source.recv(65536)):
