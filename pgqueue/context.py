@@ -6,6 +6,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from pgqueue.durable import Durable
+from pgqueue.errors import StepError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
     from sqlalchemy.orm import Session
+
+    from pgqueue.durable import Keeper
 
     Report = Callable[[float, float | None, str | None], None]
     """Takes what a handler says of its progress: done, total, message; checked, and never waits."""
@@ -37,7 +42,7 @@ class OwnTransaction:
 
 
 @dataclass(slots=True)
-class JobContext:
+class JobContext(Durable):
     """The running job, as its handler sees it.
 
     A handler gets it as its first parameter when that is annotated `JobContext`, or anywhere
@@ -63,7 +68,9 @@ class JobContext:
     async_connection: psycopg.AsyncConnection[Any] | None = field(default=None, repr=False)
     report: Report | None = field(default=None, repr=False)
     own: OwnTransaction | None = field(default=None, repr=False)
+    keeper: Keeper | None = field(default=None, repr=False)
     _cancelled: bool = field(default=False, repr=False)
+    _steps: set[str] | None = field(default=None, repr=False)
 
     @property
     def connection(self) -> psycopg.Connection[Any]:
@@ -127,6 +134,11 @@ class JobContext:
         return self.own.handle
 
     @property
+    def in_transaction(self) -> bool:
+        """Whether the handler shares a transaction with its job's finish."""
+        return (self.own or self.sync_connection or self.async_connection) is not None
+
+    @property
     def cancelled(self) -> bool:
         """Whether this attempt should end: cancel was asked for, or the lease was lost.
 
@@ -155,6 +167,21 @@ class JobContext:
             message = _shown(message)
         if self.report is not None:
             self.report(done, total, message)
+
+    def begin_step(self, name: str) -> None:
+        """Note that this attempt runs a step.
+
+        Raises:
+            StepError: it has run one of this name.
+        """
+        if self._steps is None:
+            self._steps = set()
+        if name in self._steps:
+            raise StepError(
+                f"step {name!r} of {self.task} was run twice in one attempt: each needs a name of "
+                "its own, such as f'mail-{number}' in a loop"
+            )
+        self._steps.add(name)
 
     def cancel(self) -> None:
         """Tell the handler that its attempt should end; from any thread."""

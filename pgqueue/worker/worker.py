@@ -25,13 +25,23 @@ from pgqueue.worker.heartbeat import Heartbeat
 from pgqueue.worker.hooks import HookRunner, moments
 from pgqueue.worker.inbox import Inbox
 from pgqueue.worker.intake import Intake
+from pgqueue.worker.keeper import Keeper
 from pgqueue.worker.lanes import Lanes
 from pgqueue.worker.ledger import Ledger
 from pgqueue.worker.link import Link
 from pgqueue.worker.parts import Attempt
 from pgqueue.worker.registry import Registry
 from pgqueue.worker.reports import Reports
-from pgqueue.worker.steps import depths, expire, keys, leftovers, probe, progress, rescue
+from pgqueue.worker.steps import (
+    depths,
+    effects,
+    expire,
+    keys,
+    leftovers,
+    probe,
+    progress,
+    rescue,
+)
 from pgqueue.worker.steps.rota import Rota, Step
 from pgqueue.worker.transactions import AsyncTransactions, Transactions
 
@@ -85,6 +95,7 @@ class Worker:
         self._reports = Reports()
         self._inbox = Inbox(self._wake, self._reports)
         self._probe = probe.Probe(settings, self._queues, self._inbox.heads)
+        self._keeper = Keeper(dsn, settings, app.codec)
         self._stopping_since: float | None = None
         self._cut: int | None = None
         self._stop = self._fenced = False
@@ -134,6 +145,7 @@ class Worker:
             carrier.close()
             for executor in executors.values():
                 executor.close()
+            self._keeper.close()
 
     def stop(self) -> None:
         """Claim nothing more, let handlers run until the shutdown timeout, then end.
@@ -148,7 +160,8 @@ class Worker:
     def _register(self, connection: Connection) -> None:
         revision.check(connection)
         settings = self._settings
-        names = [probe.NAME, expire.NAME, keys.NAME, depths.NAME, leftovers.NAME]
+        swept = (leftovers.NAME, effects.NAME)
+        names = [probe.NAME, expire.NAME, keys.NAME, depths.NAME, *swept]
         store.run(connection, settings, "add_steps", {"names": names})
         hostname = socket.gethostname()
         name = f"{hostname}:{os.getpid()}"
@@ -202,7 +215,13 @@ class Worker:
             worker_id=self.worker_id,
             lanes=Lanes(self._queues, self._settings.shares),
             intake=Intake(
-                executors, registry, ledger, self._emit, reports=self._reports, make=make
+                executors,
+                registry,
+                ledger,
+                self._emit,
+                reports=self._reports,
+                make=make,
+                keeper=self._keeper,
             ),
             inbox=self._inbox,
             ledger=ledger,
@@ -244,6 +263,7 @@ class Worker:
             depths.NAME: depths.CountDepths(self._settings, self._emit),
             leftovers.NAME: leftovers.SweepLeftovers(self._settings),
             progress.NAME: progress.WriteProgress(self._settings, self._reports),
+            effects.NAME: effects.SweepEffects(self._settings),
         }
         return Rota(link, steps, self._emit)
 
