@@ -29,7 +29,8 @@ class Proxy:
 
     `cut` arms it: the next connection that sends a COMMIT (or what `marker` says) is cut "before"
     the server gets it, or "after" the server has answered and before the client hears of it; then
-    not before `released`. Only connections that say `role` at their start count.
+    not before `released`. Only connections that say `role` at their start count. With `hold` they
+    are all cut, and none before `released`; `held` says how many wait there.
     """
 
     def __init__(self, dsn: str) -> None:
@@ -42,6 +43,8 @@ class Proxy:
         path = Path(self._folder.name, ".s.PGSQL.5432")
         self.dsn = conninfo.make_conninfo(dsn, host=self._folder.name, port=5432)
         self.cut: Cut | None = None
+        self.hold: Cut | None = None
+        self.held = 0
         self.marker, self.role = b"COMMIT", b"pgqueue:"
         self.released = threading.Event()
         self.released.set()
@@ -89,9 +92,11 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 counts = counts or self.role in data
-                if up and counts and self.cut is not None and self.marker in data.upper():
-                    cut, self.cut = self.cut, None
-                    if cut == "before":
+                wanted = self.hold or self.cut
+                if up and counts and wanted is not None and self._is_marked(data):
+                    self.cut = None
+                    if wanted == "before":
+                        self._wait()
                         break
                     doomed.set()
                 elif not up and doomed.is_set() and not data.endswith(PREPARED):
@@ -99,11 +104,19 @@ class Proxy:
                     # server would roll back.
                     while READY not in data and (more := source.recv(65536)):
                         data = data[-len(READY) :] + more
-                    self.released.wait(30)
+                    self._wait()
                     break
                 target.sendall(data)
         _close(source)
         _close(target)
+
+    def _is_marked(self, data: bytes) -> bool:
+        # Some drivers write it in small letters.
+        return self.marker in data or self.marker in data.upper()
+
+    def _wait(self) -> None:
+        self.held += 1
+        self.released.wait(30)
 
 
 def _close(each: socket.socket) -> None:
