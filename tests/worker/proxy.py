@@ -44,7 +44,7 @@ class Proxy:
         self.dsn = conninfo.make_conninfo(dsn, host=self._folder.name, port=5432)
         self.cut: Cut | None = None
         self.hold: Cut | None = None
-        self.held = 0
+        self.held, self._counting = 0, threading.Lock()
         self.marker, self.role = b"COMMIT", b"pgqueue:"
         self.released = threading.Event()
         self.released.set()
@@ -99,24 +99,31 @@ class Proxy:
                         self._wait()
                         break
                     doomed.set()
-                elif not up and doomed.is_set() and not data.endswith(PREPARED):
+                elif not up and doomed.is_set():
                     # The server answers, and nobody will hear of it; cut before its end, the
                     # server would roll back.
-                    while READY not in data and (more := source.recv(65536)):
-                        data = data[-len(READY) :] + more
-                    self._wait()
-                    break
+                    while not _is_whole(data) and (more := source.recv(65536)):
+                        data += more
+                    if not data.endswith(PREPARED):
+                        self._wait()
+                        break
                 target.sendall(data)
         _close(source)
         _close(target)
 
     def _is_marked(self, data: bytes) -> bool:
-        # Some drivers write it in small letters.
+        # Some drivers write it in small letters; and an isolation level is no COMMIT.
+        data = data.replace(b"READ COMMITTED", b"")
         return self.marker in data or self.marker in data.upper()
 
     def _wait(self) -> None:
-        self.held += 1
+        with self._counting:
+            self.held += 1
         self.released.wait(30)
+
+
+def _is_whole(answer: bytes) -> bool:
+    return READY in answer or answer.endswith(PREPARED)
 
 
 def _close(each: socket.socket) -> None:
