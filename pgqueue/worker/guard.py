@@ -110,9 +110,12 @@ class Guard:
         if self._ended is not None:
             raise TransactionEnded(ENDED.format(what=self._ended))
 
-    def _commits(self, _connection: Connection) -> None:
+    def _commits(self, connection: Connection) -> None:
         if not self.committing:
             self._ended = "tried to commit"
+            # SQLAlchemy takes a COMMIT that failed for an end, and would put the connection back
+            # into its pool as it is: in the middle of a transaction.
+            connection.dialect.do_rollback(connection.connection)
             self._refuse_ended()
 
     def _rolls_back(self, _connection: Connection) -> None:

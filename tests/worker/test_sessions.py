@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -51,63 +52,60 @@ def effects(table: Table) -> int:
     return int(row[0])
 
 
-def define(app: PgQueue, name: str, end: Callable[[Any], Any], *, caught: bool) -> None:
+INSERT = text("insert into effects values (:job_id, 1, 1)")
+
+
+def define(
+    app: PgQueue, name: str, end: Callable[[Any], Any], *, caught: bool = False, task: str = ""
+) -> None:
     """A task that writes, ends its transaction by `end`, and goes on, as if nothing had been."""
     kind = KINDS[name]
-
-    def guarded(handle: Any) -> Any:
-        try:
-            return end(handle)
-        except Exception:
-            if not caught:
-                raise
-
-    if kind.is_async:
-
-        async def coroutine(context: JobContext) -> None:
-            handle = own(context)
-            await handle.execute(text("insert into effects values (1, 1, 1)"))
-            if (awaited := guarded(handle)) is not None:
-                try:
-                    await awaited
-                except Exception:
-                    if not caught:
-                        raise
-
-        app.task(name=task_name(name), transactional=kind.transactional)(coroutine)
-        return
+    errors: tuple[type[Exception], ...] = (Exception,) if caught else ()
 
     def plain(context: JobContext) -> None:
         handle = own(context)
-        handle.execute(text("insert into effects values (1, 1, 1)"))
-        guarded(handle)
+        handle.execute(INSERT, {"job_id": context.id})
+        with contextlib.suppress(*errors):
+            end(handle)
 
-    app.task(name=task_name(name), transactional=kind.transactional)(plain)
+    async def coroutine(context: JobContext) -> None:
+        handle = own(context)
+        await handle.execute(INSERT, {"job_id": context.id})
+        with contextlib.suppress(*errors):
+            await end(handle)
+
+    function: Any = coroutine if kind.is_async else plain
+    app.task(name=task or task_name(name), transactional=kind.transactional)(function)
 
 
 ENDS: dict[str, Callable[[Any], Any]] = {
     "commit": lambda handle: handle.commit(),
     "rollback": lambda handle: handle.rollback(),
-    "commit by SQL": lambda handle: handle.execute(text("commit")),
-    "rollback by SQL": lambda handle: handle.execute(text("rollback")),
+    "sql_commit": lambda handle: handle.execute(text("commit")),
+    "sql_rollback": lambda handle: handle.execute(text("rollback")),
 }
 
 
-@pytest.mark.parametrize("caught", [False, True])
-@pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("kind", ORM)
 def test_a_handler_that_ends_its_transaction_fails_and_says_why(
-    app: PgQueue, table: Table, work: Work, kind: str, end: str, caught: bool
+    app: PgQueue, table: Table, work: Work, kind: str
 ) -> None:
     """Nothing is ever half done: but for a COMMIT in plain SQL, which no driver looks at."""
-    define(app, kind, ENDS[end], caught=caught)
-    id_ = table.add_one(task_name(kind), max_attempts=1)
+    cases = {f"{end}.{caught}": (end, caught) for end in ENDS for caught in (False, True)}
+    for task, (end, caught) in cases.items():
+        define(app, kind, ENDS[end], caught=caught, task=task)
+    ids = {task: table.add_one(task, max_attempts=1) for task in cases}
     work()
-    table.wait(id_, "dead")
-    [attempt] = table.attempts(id_)
-    assert attempt["error_type"] == "TransactionEnded"
-    assert "begin_nested()" in attempt["message"]
-    assert effects(table) == (1 if end == "commit by SQL" else 0)
+    table.wait(ids.values(), "dead")
+    for task, id_ in ids.items():
+        [attempt] = table.attempts(id_)
+        assert attempt["error_type"] == "TransactionEnded", task
+        assert "begin_nested()" in attempt["message"], task
+    assert not table.connection.execute(
+        "select from pg_stat_activity where datname = current_database() and state ~ 'transaction'"
+    ).fetchall()
+    left = table.connection.execute("select job_id from effects order by 1").fetchall()
+    assert [id_ for (id_,) in left] == [id_ for task, id_ in ids.items() if "sql_commit" in task]
 
 
 def test_psycopg_sees_a_commit_in_plain_sql_too(app: PgQueue, table: Table, work: Work) -> None:
@@ -229,7 +227,7 @@ def test_a_session_of_another_database_is_refused_by_name(
         app.asessions = async_sessionmaker(
             create_async_engine(URL, async_creator=connect, poolclass=NullPool)
         )
-        define(app, kind, lambda _: None, caught=False)
+        define(app, kind, lambda _: None)
         id_ = table.add_one(kind)
         worker = work()
         reason = held_back(table, worker, id_)
@@ -252,7 +250,7 @@ def test_a_session_that_cannot_commit_both_at_once_is_refused(
         URL, creator=lambda: psycopg.connect(dsn), poolclass=NullPool, **of_engine
     )
     app.sessions = sessionmaker(engine, **of_session)
-    define(app, "session", lambda _: None, caught=False)
+    define(app, "session", lambda _: None)
     id_ = table.add_one("session")
     assert reason in held_back(table, work(), id_)
 

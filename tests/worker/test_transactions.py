@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 SOON = fixed(0.01)
 EACH = pytest.mark.parametrize("kind", KINDS)
+SOME = pytest.mark.parametrize("kind", ["plain", "coroutine", "session pg8000", "asession asyncpg"])
 
 
 class Database:
@@ -92,7 +93,7 @@ def test_writes_and_outcome_commit_together(
     assert table.count("task = 'child'") == 1
 
 
-@EACH
+@SOME
 def test_no_lock_is_held_while_the_handler_runs(
     table: Table, work: Work, gate: Gate, kind: str
 ) -> None:
@@ -104,7 +105,7 @@ def test_no_lock_is_held_while_the_handler_runs(
     table.wait(id_, "succeeded")
 
 
-@EACH
+@SOME
 def test_a_failed_attempt_leaves_no_write(table: Table, work: Work, gate: Gate, kind: str) -> None:
     gate.opened.set()
     id_ = table.add_one(task_name(kind), args={"fail_first": True})
@@ -115,7 +116,7 @@ def test_a_failed_attempt_leaves_no_write(table: Table, work: Work, gate: Gate, 
     assert table.count("task = 'child'") == 1
 
 
-@EACH
+@SOME
 def test_a_result_that_cannot_be_stored_rolls_back(
     table: Table, work: Work, gate: Gate, kind: str
 ) -> None:
@@ -126,7 +127,7 @@ def test_a_result_that_cannot_be_stored_rolls_back(
     assert effects(table) == []
 
 
-@EACH
+@SOME
 def test_a_lost_lease_rolls_everything_back(
     table: Table, work: Work, gate: Gate, kind: str
 ) -> None:
@@ -205,7 +206,7 @@ def test_the_connection_is_only_where_it_was_asked_for(
     assert "aconnection" in messages[1]
 
 
-@EACH
+@SOME
 def test_no_connection_for_the_transaction_costs_no_attempt(
     table: Table,
     work: Work,
