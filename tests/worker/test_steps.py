@@ -267,6 +267,29 @@ def test_a_rescue_and_a_checkpoint_come_one_after_the_other(
     assert store.run(connection, QUICK, "step_keep", values) == []
 
 
+def test_whoever_took_an_effect_over_is_the_only_one_to_keep_it(
+    table: Table, connection: psycopg.Connection[Any]
+) -> None:
+    """While the second is at it, the first comes back: with a result, and to give it back."""
+    first, second = table.add("t", count=2)
+    connection.execute(
+        "update pgqueue.jobs set state = 'running', lease = 1, attempt = 1, worker_id = id"
+    )
+    mine = {"scope": "s", "key": "k", "lease": 1, "result": '"mine"', "keep": None}
+
+    def run(name: str, job: int) -> list[Any]:
+        return store.run(connection, QUICK, name, {**mine, "id": job})
+
+    assert run("once_claim", first) == [(first,)]
+    assert run("once_claim", second) == []
+    assert store.run(connection, QUICK, "rescue", rescue_values(first)) == [(first, "ready")]
+    assert run("once_claim", first) == []
+    assert run("once_claim", second) == [(second,)]
+    assert run("once_keep", first) == run("once_release", first) == []
+    assert run("once_keep", second) == [(second,)]
+    assert effects(table) == [("k", second, "mine", True)]
+
+
 def test_deleting_a_job_deletes_its_checkpoints(
     app: PgQueue, table: Table, work: Work, calls: Calls, dsn: str
 ) -> None:
