@@ -23,7 +23,7 @@ from pgqueue.client import OwnConnections, Producer
 from pgqueue.config import Settings, resolve_dsn
 from pgqueue.errors import ConfigError, UnknownTask
 from pgqueue.operations import Operator
-from pgqueue.options import chosen
+from pgqueue.options import checked_factory, chosen
 from pgqueue.payload import SizeWatch
 from pgqueue.queues import Queues
 from pgqueue.redaction import Redaction
@@ -142,8 +142,8 @@ class PgQueue(Surroundings, Enqueuer, Waiting):
         sessions: Callable[[], Session] | None = None,
         asessions: Callable[[], AsyncSession] | None = None,
     ) -> None:
-        self.sessions = _checked_factory("sessions", sessions)
-        self.asessions = _checked_factory("asessions", asessions)
+        self.sessions = checked_factory("sessions", sessions)
+        self.asessions = checked_factory("asessions", asessions)
         self.settings = settings or Settings()
         self.codec = codec
         self.redact = frozenset(Redaction(redact).names)
@@ -344,15 +344,6 @@ class PgQueue(Surroundings, Enqueuer, Waiting):
             )
         self._tasks[task.name] = task
         return task
-
-
-def _checked_factory(name: str, factory: Any) -> Any:
-    if factory is not None and not callable(factory):
-        raise ConfigError(
-            f"PgQueue({name}={factory!r}): expected what makes a session when called, such as a "
-            "sessionmaker; of an engine: sessionmaker(engine), async_sessionmaker(engine)"
-        )
-    return factory
 
 
 def _id(job: JobHandle | int) -> int:

@@ -116,6 +116,20 @@ def checked_transactional(name: str, value: Any) -> Transactional:
     raise ConfigError(f"{name}: transactional={value!r}: expected one of {known}")
 
 
+def checked_factory(name: str, factory: Any) -> Any:
+    """What makes sessions, as PgQueue was given it.
+
+    Raises:
+        ConfigError: it cannot be called.
+    """
+    if factory is not None and not callable(factory):
+        raise ConfigError(
+            f"PgQueue({name}={factory!r}): expected what makes a session when called, such as a "
+            "sessionmaker; of an engine: sessionmaker(engine), async_sessionmaker(engine)"
+        )
+    return factory
+
+
 def chosen(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that were set.
 

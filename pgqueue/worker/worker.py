@@ -143,9 +143,8 @@ class Worker:
         finally:
             close_parts()
             carrier.close()
-            for executor in executors.values():
-                executor.close()
-            self._keeper.close()
+            for part in (*executors.values(), self._keeper):
+                part.close()
 
     def stop(self) -> None:
         """Claim nothing more, let handlers run until the shutdown timeout, then end.
