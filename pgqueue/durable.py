@@ -54,7 +54,7 @@ class Durable:
 
         Raises:
             StepError: this attempt has run a step of this name, or the name is unusable.
-            InvalidPayload: JSON cannot hold the result, or it is larger than `max_payload`.
+            InvalidPayload: JSON cannot hold the result, or it is larger than `max_result`.
             LeaseLost: another worker has the job now; nothing was kept.
             TypeError: called on an event loop: use `astep`.
         """

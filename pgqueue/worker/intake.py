@@ -34,7 +34,9 @@ class Intake:
         emit: takes events.
         make: makes an attempt of a job; for hooks that are told of starts.
         reports: takes what handlers say of their progress.
-        keeper: keeps the results of steps.
+
+    Attributes:
+        keeper: keeps the results of steps; every attempt gets it.
     """
 
     def __init__(
@@ -46,9 +48,8 @@ class Intake:
         *,
         reports: Reports,
         make: Callable[[ClaimedJob, Task[..., object], Reports], Attempt] = Attempt,
-        keeper: Keeper | None = None,
     ) -> None:
-        self._keeper = keeper
+        self.keeper: Keeper | None = None
         self._executors, self._registry = executors, registry
         self._ledger, self._emit, self._make = ledger, emit, make
         self._reports = reports
@@ -72,7 +73,7 @@ class Intake:
                 self._ledger.owe(outcome.expired(job))
             else:
                 attempt = make(job, task, self._reports)
-                attempt.keeper = self._keeper
+                attempt.keeper = self.keeper
                 self._ledger.hold(attempt)
                 (self._ledger.suspects if job.suspect else batches[task.is_async]).append(attempt)
         for kind, attempts in batches.items():

@@ -54,7 +54,7 @@ class Keeper:
 
     def __init__(self, dsn: str, settings: Settings, codec: Codec | None) -> None:
         self._dsn, self._settings = dsn, settings
-        self._results = Results(settings.max_payload, codec)
+        self._results = Results(settings.max_result, codec)
         self._pool: ConnectionPool[Connection] | None = None
         self._opening = threading.Lock()
 

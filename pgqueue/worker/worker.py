@@ -32,16 +32,7 @@ from pgqueue.worker.link import Link
 from pgqueue.worker.parts import Attempt
 from pgqueue.worker.registry import Registry
 from pgqueue.worker.reports import Reports
-from pgqueue.worker.steps import (
-    depths,
-    effects,
-    expire,
-    keys,
-    leftovers,
-    probe,
-    progress,
-    rescue,
-)
+from pgqueue.worker.steps import depths, effects, expire, keys, leftovers, probe, progress, rescue
 from pgqueue.worker.steps.rota import Rota, Step
 from pgqueue.worker.transactions import AsyncTransactions, Transactions
 
@@ -143,8 +134,9 @@ class Worker:
         finally:
             close_parts()
             carrier.close()
-            for part in (*executors.values(), self._keeper):
-                part.close()
+            for executor in executors.values():
+                executor.close()
+            self._keeper.close()
 
     def stop(self) -> None:
         """Claim nothing more, let handlers run until the shutdown timeout, then end.
@@ -159,8 +151,7 @@ class Worker:
     def _register(self, connection: Connection) -> None:
         revision.check(connection)
         settings = self._settings
-        swept = (leftovers.NAME, effects.NAME)
-        names = [probe.NAME, expire.NAME, keys.NAME, depths.NAME, *swept]
+        names = [step.NAME for step in (probe, expire, keys, depths, leftovers, effects)]
         store.run(connection, settings, "add_steps", {"names": names})
         hostname = socket.gethostname()
         name = f"{hostname}:{os.getpid()}"
@@ -208,20 +199,14 @@ class Worker:
         told = hooks.moments if hooks else ()
         ledger = Ledger(hooks.recorded, successes="success" in told) if hooks else Ledger()
         make = hooks.attempt if hooks and "start" in told else Attempt
+        intake = Intake(executors, registry, ledger, self._emit, reports=self._reports, make=make)
+        intake.keeper = self._keeper
         return Exchange(
             carrier=carrier,
             settings=self._settings,
             worker_id=self.worker_id,
             lanes=Lanes(self._queues, self._settings.shares),
-            intake=Intake(
-                executors,
-                registry,
-                ledger,
-                self._emit,
-                reports=self._reports,
-                make=make,
-                keeper=self._keeper,
-            ),
+            intake=intake,
             inbox=self._inbox,
             ledger=ledger,
             emit=self._emit,

@@ -167,7 +167,7 @@ BAD: dict[str, tuple[Callable[[JobContext], Any], str, str]] = {
     "wait": (lambda context: context.once("k", int, wait="1"), "StepError", "wait='1'"),  # type: ignore[arg-type]
     "no JSON": (lambda context: context.step("a", set), "InvalidPayload", "step 'a' of job"),
     "too large": (
-        lambda context: context.once("k", lambda: "x" * QUICK.max_payload),
+        lambda context: context.once("k", lambda: "x" * QUICK.max_result),
         "PayloadTooLarge",
         "effect 'k' of too_large",
     ),
