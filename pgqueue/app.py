@@ -23,7 +23,7 @@ from pgqueue.client import OwnConnections, Producer
 from pgqueue.config import Settings, resolve_dsn
 from pgqueue.errors import ConfigError, UnknownTask
 from pgqueue.operations import Operator
-from pgqueue.options import chosen
+from pgqueue.options import checked_factory, chosen
 from pgqueue.payload import SizeWatch
 from pgqueue.queues import Queues
 from pgqueue.redaction import Redaction
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from types import TracebackType
     from typing import Self, Unpack
+
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.orm import Session
 
     from pgqueue.codec import Codec
     from pgqueue.context import JobContext
@@ -124,6 +127,9 @@ class PgQueue(Surroundings, Enqueuer, Waiting):
         settings: limits and defaults.
         codec: encrypts arguments and results, such as `pgqueue.crypto.AesGcmCodec`.
         redact: arguments of every task that nobody is shown; see TaskOptions.
+        sessions: a `sessionmaker`, or whatever makes a Session when called: for tasks that are
+            transactional on SQLAlchemy. Without it they get sessions of an engine of ours.
+        asessions: as `sessions`, an `async_sessionmaker`, for those that are `async def`.
     """
 
     def __init__(
@@ -133,7 +139,11 @@ class PgQueue(Surroundings, Enqueuer, Waiting):
         settings: Settings | None = None,
         codec: Codec | None = None,
         redact: Collection[str] = (),
+        sessions: Callable[[], Session] | None = None,
+        asessions: Callable[[], AsyncSession] | None = None,
     ) -> None:
+        self.sessions = checked_factory("sessions", sessions)
+        self.asessions = checked_factory("asessions", asessions)
         self.settings = settings or Settings()
         self.codec = codec
         self.redact = frozenset(Redaction(redact).names)

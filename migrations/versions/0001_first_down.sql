@@ -23,5 +23,7 @@ drop table pgqueue.progress;
 drop table pgqueue.waits;
 drop table pgqueue.waiters;
 drop table pgqueue.workers;
+drop table pgqueue.effects;
+drop table pgqueue.checkpoints;
 drop table pgqueue.attempts;
 drop table pgqueue.jobs;

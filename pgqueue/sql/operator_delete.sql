@@ -1,10 +1,14 @@
--- Deletes final jobs, their attempts, progress and keys; a key whose window is open stays.
+-- Deletes final jobs, their attempts, progress, checkpoints and keys; a key whose window is open
+-- stays.
 -- By: delete. Locks: rows of jobs and keys that it holds already.
 with said as (
     delete from pgqueue.progress where job_id = any (%(ids)s::bigint[])
 ),
 attempt as (
     delete from pgqueue.attempts where job_id = any (%(ids)s::bigint[])
+),
+checkpoint as (
+    delete from pgqueue.checkpoints where job_id = any (%(ids)s::bigint[])
 ),
 freed as (
     delete from pgqueue.idempotency_keys as held
