@@ -33,6 +33,7 @@ class Intake:
         emit: takes events.
         make: makes an attempt of a job; for hooks that are told of starts.
         reports: takes what handlers say of their progress.
+        alone: one job at a time is all that fits.
     """
 
     def __init__(
@@ -44,7 +45,9 @@ class Intake:
         *,
         reports: Reports,
         make: Callable[[ClaimedJob, Task[..., object], Reports], Attempt] = Attempt,
+        alone: bool = False,
     ) -> None:
+        self._alone = alone
         self._executors, self._registry = executors, registry
         self._ledger, self._emit, self._make = ledger, emit, make
         self._reports = reports
@@ -52,6 +55,8 @@ class Intake:
 
     def room(self) -> int:
         """How many jobs fit every executor, if they come in the mix of late."""
+        if self._alone:
+            return 0 if self._ledger.held else 1
         rooms = (executor.room() / self._shares[kind] for kind, executor in self._executors.items())
         return int(min(rooms)) - len(self._ledger.suspects)
 

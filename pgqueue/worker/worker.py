@@ -50,6 +50,8 @@ FENCED: Final = 75
 
 GRACE: Final = 1.0
 """Seconds for handlers to end after they were asked to, and for the last exchange after that."""
+LINGER: Final = 2.0
+"""Seconds without a suspect after which a cell ends itself."""
 
 
 class Worker:
@@ -64,6 +66,8 @@ class Worker:
         board: memory shared with a supervisor, which then sends the heartbeats; None for a worker
             inside another program, which beats from a thread of its own: a call that holds the
             interpreter's lock for longer than the time-to-live then lets it look dead.
+        cell: run suspects alone, one at a time, and end when there are none. Without a
+            supervisor to start cells, suspects run one at a time beside other jobs.
     """
 
     def __init__(
@@ -75,7 +79,9 @@ class Worker:
         queues: Sequence[str],
         emit: Events,
         board: Board | None = None,
+        cell: bool = False,
     ) -> None:
+        self._cell, self._busy_at = cell, time.monotonic()
         self._app, self._dsn, self._settings = app, dsn, settings
         self._queues, self._emit = tuple(queues), emit
         self.hooks: HookRunner | None = None
@@ -101,8 +107,9 @@ class Worker:
         try:
             self._register(link.connection())
             self._start_hooks()
-            # Before the first claim, so that it knows the lanes and takes the best first.
-            self._probe(link.connection())
+            if not self._cell:
+                # Before the first claim, so that it knows the lanes and takes the best first.
+                self._probe(link.connection())
             return self._work(link)
         finally:
             link.close()
@@ -118,6 +125,7 @@ class Worker:
             self._settings,
             worker_id=self.worker_id,
             worker=self._name,
+            takes="all" if self._alone else "suspects" if self._cell else "unsuspected",
             wake=self._wake,
             reports=self._reports,
         )
@@ -202,7 +210,13 @@ class Worker:
             worker_id=self.worker_id,
             lanes=Lanes(self._queues, self._settings.shares),
             intake=Intake(
-                executors, registry, ledger, self._emit, reports=self._reports, make=make
+                executors,
+                registry,
+                ledger,
+                self._emit,
+                reports=self._reports,
+                make=make,
+                alone=self._cell,
             ),
             inbox=self._inbox,
             ledger=ledger,
@@ -211,7 +225,7 @@ class Worker:
 
     def _start_parts(self) -> Callable[[], None]:
         """Start the parts that have threads of their own; a call that ends them."""
-        rotas = [self._maintenance()]
+        rotas = [] if self._cell else [self._maintenance()]
         if self._alone:
             rotas.append(self._own_heartbeat())
         wakes = [loop.Wake() for _ in rotas]
@@ -298,9 +312,18 @@ class Worker:
         if self._stop and self._stopping_since is None:
             self._begin_to_stop(exchange)
         pause = exchange.step()
+        if self._cell:
+            self._linger(exchange)
         if self._stopping_since is None:
             return pause
         return self._stopping(exchange, pause, time.monotonic() - self._stopping_since)
+
+    def _linger(self, exchange: Exchange) -> None:
+        now = time.monotonic()
+        if not exchange.quiet():
+            self._busy_at = now
+        elif now - self._busy_at > LINGER:
+            self.stop()
 
     def _begin_to_stop(self, exchange: Exchange) -> None:
         self._stopping_since = time.monotonic()
@@ -332,6 +355,7 @@ class Worker:
         now = time.monotonic()
         if not self._fenced:
             self._fenced, self._stopping_since = True, now
+            self._board.put(words.FENCED, 1)
             self._emit(events.WorkerFenced(self.worker_id, reason))
             exchange.drop_all()
         if exchange.idle() or now - (self._stopping_since or now) > GRACE:
