@@ -17,6 +17,7 @@ from benchmarks import (
     memory,
     processes,
     producers,
+    rescue,
     sleeping,
     snapshot,
     start,
@@ -55,6 +56,7 @@ LIMITS: Final = {
     "start": Limit(start.measure, 3),
     "unknown": Limit(unknown.measure, 3),
     "locked": Limit(locked.measure, 3),
+    "rescue": Limit(rescue.measure, 1),
 }
 ALL: Final = "all"
 
