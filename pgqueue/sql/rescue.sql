@@ -64,7 +64,7 @@ recorded as (
             else 'rescued'
         end,
         %(worker_id)s, %(worker)s, started_at,
-        case when blamed then 'crashed' end,
+        case when blamed then 'crashed' when state = 'cancelled' then 'lost' end,
         case
             when blamed
                 then format('its worker process died while it ran (%%s of %%s)',
