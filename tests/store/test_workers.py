@@ -108,6 +108,20 @@ def test_a_burial_that_comes_first_is_final(
     assert late.result() == []
 
 
+def test_beats_lock_the_workers_in_the_order_of_their_ids(
+    own: Connection, other: Connection, tables: Tables
+) -> None:
+    """In any other order two supervisors that bury and beat could wait for each other."""
+    first, second, third = (tables.worker() for _ in range(3))
+    free = "select id from pgqueue.workers where id <> %s for no key update skip locked"
+    with other.transaction():
+        other.execute("select from pgqueue.workers where id = %s for update", [second])
+        late = Background(lambda: beat(own, third, second, first))
+        tables.wait_for_lock("the beat")
+        assert tables.run(free, second) == [(third,)]
+    assert late.result() == [first, second, third]
+
+
 def test_two_burials_at_once_bury_once(own: Connection, other: Connection, tables: Tables) -> None:
     worker = tables.worker(silent_for=60)
     with own.transaction():

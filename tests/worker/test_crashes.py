@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests import memory
+from tests.waiting import wait_until
 from tests.worker import poison
 from tests.worker.processes import Supervised
 
@@ -111,3 +112,11 @@ def test_four_poisons_at_once_are_told_apart(
     scene = Scene(table, tmp_path, *WAYS)
     assert scene.play(dsn, processes) <= MOST_DEATHS * len(scene.poison)
     scene.assert_just()
+
+
+def test_no_exit_code_excuses_a_job(dsn: str, table: Table) -> None:
+    """A worker that gives up by itself ends with 75; a handler may do so too."""
+    id_ = table.add_one("poison", args={"how": "fenced"})
+    with Supervised(dsn, app=APP):
+        wait_until(lambda: table.row(id_)["crash_count"] > 0, 20, "it is blamed")
+    assert table.attempts(id_)[0]["error_type"] == "crashed"
