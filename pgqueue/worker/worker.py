@@ -159,7 +159,7 @@ class Worker:
         names = [probe.NAME, expire.NAME, keys.NAME, depths.NAME, leftovers.NAME]
         store.run(connection, settings, "add_steps", {"names": names})
         hostname = socket.gethostname()
-        name = f"{hostname}:{os.getpid()}"
+        name = f"{hostname}:{os.getpid()}{'/cell' if self._cell else ''}"
         values = {
             "name": name,
             "hostname": hostname,
