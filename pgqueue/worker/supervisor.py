@@ -230,7 +230,7 @@ class Supervisor:
         if asked:
             self._code = FORCED if self._signals > 1 else max(self._code, 1 if code else 0)
         elif child.cell:
-            pause = 0.0 if started or not code else self._restart_pause(child, guilty=False)
+            pause = 0.0 if started or not code else self._restart_pause(child.born, guilty=False)
             self._cells.ended(time.monotonic(), pause)
         elif not self._was_ready and code > 0:
             # It cannot even start: the app does not import, the schema is behind.
@@ -240,12 +240,12 @@ class Supervisor:
             for other in self._children:
                 other.send(signal.SIGTERM)
         else:
-            pause = self._restart_pause(child, guilty=bool(started))
+            pause = self._restart_pause(child.born, guilty=bool(started))
             self._start_at.append(time.monotonic() + pause)
 
-    def _restart_pause(self, child: Child, *, guilty: bool) -> float:
+    def _restart_pause(self, born: float, *, guilty: bool) -> float:
         """Seconds; `guilty`: one of its jobs may have been."""
-        if time.monotonic() - child.born > YOUNG:
+        if time.monotonic() - born > YOUNG:
             self._young = 0
             return 0.0
         self._young += 1

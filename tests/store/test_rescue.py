@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +11,7 @@ from pgqueue import store
 from pgqueue.outcome import Succeeded
 from pgqueue.telemetry import events
 from pgqueue.telemetry.events import Event, Events
-from pgqueue.worker.steps.rescue import bury
+from pgqueue.worker.steps.rescue import EVERY, SLACK, Rescue, bury
 from tests.store.tables import SETTINGS, Background, Tables, claim, exchange, lane
 
 if TYPE_CHECKING:
@@ -347,3 +348,23 @@ def test_a_claim_that_commits_after_the_burial_is_found_as_an_orphan(
     assert silent(own) == [worker]
     assert len(bury_it(own, worker)) == 1
     assert claim(own, tables.worker(), lane())[0].id == job_id
+
+
+def test_it_looks_again_when_the_next_worker_can_be_dead(own: Connection, tables: Tables) -> None:
+    step = Rescue(SETTINGS, Events(lambda _: None), lambda: time.monotonic() - SETTINGS.ttl)
+    assert step(own) == EVERY
+    tables.worker()
+    assert step(own) == EVERY
+    dying = tables.worker(silent_for=SETTINGS.ttl - 0.5)
+    assert SLACK < step(own) <= 0.5 + SLACK
+    tables.run("update pgqueue.workers set heartbeat_at = heartbeat_at - ttl where id = %s", dying)
+    assert step(own) == EVERY
+    assert tables.run("select count(*) from pgqueue.workers") == [(1,)]
+
+
+def test_who_beat_with_a_gap_buries_nobody(own: Connection, tables: Tables) -> None:
+    silent_one = tables.worker(silent_for=60)
+    for since in (None, time.monotonic() - SETTINGS.ttl + 1):
+        step = Rescue(SETTINGS, Events(lambda _: None), lambda since=since: since)
+        assert step(own) == EVERY
+    assert tables.run("select id from pgqueue.workers") == [(silent_one,)]

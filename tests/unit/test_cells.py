@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 
+import pytest
+
 from pgqueue.config import Settings
+from pgqueue.telemetry.events import Events
 from pgqueue.worker import cells as words
 from pgqueue.worker.cells import Cells
 from pgqueue.worker.process import Order
+from pgqueue.worker.supervisor import YOUNG, Supervisor
+
+ORDER = Order(
+    app="a:b",
+    dsn="",
+    queues=["q"],
+    settings=asdict(Settings()),
+    board=-1,
+    log_level=20,
+    app_dir=".",
+)
 
 
 def made(waiting: int) -> Cells:
-    order = Order(
-        app="a:b",
-        dsn="",
-        queues=["q"],
-        settings=asdict(Settings()),
-        board=-1,
-        log_level=20,
-        app_dir=".",
-    )
-    cells = Cells(order)
+    cells = Cells(ORDER)
     cells.wait(waiting)
     return cells
 
@@ -61,3 +67,18 @@ def test_after_one_that_could_not_start_there_is_a_pause() -> None:
     cells.ended(100.0, 4.0)
     assert not cells.wants([], 103.9)
     assert cells.wants([], 104.0)
+
+
+@pytest.mark.parametrize(
+    ("guilty", "pauses"),
+    [(True, [0.0, 0.1, 0.2, 0.3]), (False, [0.0, 1.0, 2.0, 4.0])],
+)
+def test_the_pause_after_young_deaths_grows_slowly_while_jobs_may_be_guilty(
+    guilty: bool, pauses: list[float]
+) -> None:
+    supervisor = Supervisor(ORDER, Settings(), 1, Events(lambda _: None))
+    now = time.monotonic()
+    young = [supervisor._restart_pause(now, guilty=guilty) for _ in pauses]
+    assert young == pytest.approx(pauses)
+    assert supervisor._restart_pause(now - YOUNG - 1, guilty=guilty) == 0
+    assert supervisor._restart_pause(now, guilty=guilty) == 0
