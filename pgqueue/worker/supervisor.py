@@ -30,6 +30,7 @@ from pgqueue.worker.cells import Cells
 from pgqueue.worker.heartbeat import Heartbeat
 from pgqueue.worker.link import Link
 from pgqueue.worker.process import Order
+from pgqueue.worker.restarts import Restarts, reason
 from pgqueue.worker.steps.rescue import Rescue, bury
 from pgqueue.worker.steps.rota import Rota, Step
 from pgqueue.worker.steps.suspects import WatchSuspects
@@ -44,12 +45,6 @@ if TYPE_CHECKING:
 
 FORCED: Final = 130
 """Exit code after a second signal."""
-YOUNG: Final = 10.0
-"""Seconds: a worker that dies younger is restarted with a growing pause."""
-LONGEST_PAUSE: Final = 30.0
-STEP: Final = 0.1
-"""Seconds by which the pause grows with each young death that a job may have caused: such deaths
-end by themselves, for each brings somebody nearer to the cap."""
 STALLED: Final = 60.0
 """Seconds without progress of a worker's engine after which it gets no more heartbeats."""
 TICK: Final = 0.05
@@ -80,6 +75,11 @@ class Child:
     def worker_id(self) -> int:
         """The worker's row; 0 before it is registered and after it left."""
         return self.board.get(words.WORKER)
+
+    @property
+    def listens(self) -> bool:
+        """Whether it takes news: a cell may be gone in a moment."""
+        return bool(self.board.get(words.READY)) and not self.cell
 
     def makes_progress(self, now: float) -> bool:
         """Whether its engine has moved lately."""
@@ -138,11 +138,11 @@ class Supervisor:
 
     def __init__(self, order: Order, settings: Settings, processes: int, emit: Events) -> None:
         self._order, self._settings = order, settings
-        self._processes, self._emit = processes, Events(emit, self._hear)
+        self._emit = Events(emit, self._hear)
         self._dead: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._children: list[Child] = []
         self._start_at: list[float] = [0.0] * processes
-        self._young = 0
+        self._restarts = Restarts()
         self._cells = Cells(order)
         self._signals = 0
         self._was_ready = False
@@ -223,14 +223,14 @@ class Supervisor:
             self._wake()
             if not fenced and not asked:
                 name = f"process {child.process.pid}"
-                self._emit(events.WorkerDied(worker_id, name, _reason(code)))
+                self._emit(events.WorkerDied(worker_id, name, reason(code)))
         child.close()
         if asked and code == -signal.SIGTERM and not worker_id:
             code = 0  # told to stop before it could listen: it had taken nothing on
         if asked:
             self._code = FORCED if self._signals > 1 else max(self._code, 1 if code else 0)
         elif child.cell:
-            pause = 0.0 if started or not code else self._restart_pause(child.born, guilty=False)
+            pause = 0.0 if started or not code else self._restarts.pause(child.born, guilty=False)
             self._cells.ended(time.monotonic(), pause)
         elif not self._was_ready and code > 0:
             # It cannot even start: the app does not import, the schema is behind.
@@ -240,18 +240,8 @@ class Supervisor:
             for other in self._children:
                 other.send(signal.SIGTERM)
         else:
-            pause = self._restart_pause(child.born, guilty=bool(started))
+            pause = self._restarts.pause(child.born, guilty=bool(started))
             self._start_at.append(time.monotonic() + pause)
-
-    def _restart_pause(self, born: float, *, guilty: bool) -> float:
-        """Seconds; `guilty`: one of its jobs may have been."""
-        if time.monotonic() - born > YOUNG:
-            self._young = 0
-            return 0.0
-        self._young += 1
-        if guilty:
-            return min(STEP * (self._young - 1), LONGEST_PAUSE)
-        return 0.0 if self._young == 1 else min(2.0 ** (self._young - 2), LONGEST_PAUSE)
 
     # -- news for hooks: of jobs that died with their worker, which a living one calls -----------
 
@@ -261,8 +251,7 @@ class Supervisor:
                 self._dead.put(id_)
 
     def _pass_on(self) -> None:
-        ready = (child for child in self._children if child.board.get(words.READY))
-        listening = [child for child in ready if not child.cell]
+        listening = [child for child in self._children if child.listens]
         while listening and not self._dead.empty():
             ids = [self._dead.get() for _ in range(min(self._dead.qsize(), NEWS))]
             with contextlib.suppress(OSError):  # it ends, or is stuck: then nobody is told
@@ -307,15 +296,7 @@ class Supervisor:
         while not self._deaths.empty():
             death = self._deaths.get()
             try:
-                bury(
-                    connection,
-                    self._settings,
-                    death.worker_id,
-                    self._emit,
-                    started=death.started,
-                    ended=death.ended,
-                    intended=death.intended,
-                )
+                bury(connection, self._settings, emit=self._emit, **dataclasses.asdict(death))
             except (psycopg.Error, ConnectionFailed):
                 self._deaths.put(death)
                 raise
@@ -326,15 +307,6 @@ class Supervisor:
         deadline = time.monotonic() + self._settings.statement_timeout
         while self._unburied and time.monotonic() < deadline:
             time.sleep(TICK)
-
-
-def _reason(code: int) -> str:
-    if code >= 0:
-        return f"it ended with exit code {code}"
-    try:
-        return f"killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"killed by signal {-code}"
 
 
 def run(

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from typing import TYPE_CHECKING, Final
 
 import psycopg
 
 from pgqueue import listen, revision, store
-from pgqueue._version import __version__
 from pgqueue.errors import ConnectionFailed
 from pgqueue.telemetry import events
 from pgqueue.telemetry.events import Events
-from pgqueue.worker import board as words, loop
+from pgqueue.worker import board as words, identity, loop
 from pgqueue.worker.board import Board
 from pgqueue.worker.carrier import Carrier
 from pgqueue.worker.endings import Endings
@@ -158,25 +155,13 @@ class Worker:
         settings = self._settings
         names = [probe.NAME, expire.NAME, keys.NAME, depths.NAME, leftovers.NAME]
         store.run(connection, settings, "add_steps", {"names": names})
-        hostname = socket.gethostname()
-        name = f"{hostname}:{os.getpid()}{'/cell' if self._cell else ''}"
-        values = {
-            "name": name,
-            "hostname": hostname,
-            "pid": os.getpid(),
-            "version": __version__,
-            "queues": list(self._queues),
-            "concurrency": settings.concurrency,
-            "threads": settings.threads,
-            "ttl": settings.ttl,
-        }
         before = time.monotonic_ns()
-        [(self.worker_id,)] = store.run(connection, settings, "register_worker", values)
+        registered = identity.register(connection, settings, self._queues, cell=self._cell)
+        self.worker_id, self._name = registered
         self._board.put(words.BEAT, before)
         self._board.put(words.WORKER, self.worker_id)
-        self._name = name
         limits = (settings.concurrency, settings.threads)
-        self._emit(events.WorkerStarted(self.worker_id, name, self._queues, *limits))
+        self._emit(events.WorkerStarted(self.worker_id, self._name, self._queues, *limits))
 
     def _start_hooks(self) -> None:
         if moments(self._app):  # all other apps pay nothing

@@ -8,11 +8,10 @@ from dataclasses import asdict
 import pytest
 
 from pgqueue.config import Settings
-from pgqueue.telemetry.events import Events
 from pgqueue.worker import cells as words
 from pgqueue.worker.cells import Cells
 from pgqueue.worker.process import Order
-from pgqueue.worker.supervisor import YOUNG, Supervisor
+from pgqueue.worker.restarts import YOUNG, Restarts
 
 ORDER = Order(
     app="a:b",
@@ -21,6 +20,7 @@ ORDER = Order(
     settings=asdict(Settings()),
     board=-1,
     log_level=20,
+    log_format="text",
     app_dir=".",
 )
 
@@ -76,9 +76,9 @@ def test_after_one_that_could_not_start_there_is_a_pause() -> None:
 def test_the_pause_after_young_deaths_grows_slowly_while_jobs_may_be_guilty(
     guilty: bool, pauses: list[float]
 ) -> None:
-    supervisor = Supervisor(ORDER, Settings(), 1, Events(lambda _: None))
+    restarts = Restarts()
     now = time.monotonic()
-    young = [supervisor._restart_pause(now, guilty=guilty) for _ in pauses]
+    young = [restarts.pause(now, guilty=guilty) for _ in pauses]
     assert young == pytest.approx(pauses)
-    assert supervisor._restart_pause(now - YOUNG - 1, guilty=guilty) == 0
-    assert supervisor._restart_pause(now, guilty=guilty) == 0
+    assert restarts.pause(now - YOUNG - 1, guilty=guilty) == 0
+    assert restarts.pause(now, guilty=guilty) == 0
