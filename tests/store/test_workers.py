@@ -29,7 +29,7 @@ def silent(connection: Connection) -> list[int]:
 def soonest(connection: Connection) -> float | None:
     """In how many seconds the next worker is silent for too long."""
     [seconds] = [row[1] for row in store.run(connection, SETTINGS, "silent_workers") if not row[0]]
-    return seconds
+    return None if seconds is None else float(seconds)
 
 
 def take(connection: Connection, every: float = 60) -> bool:
