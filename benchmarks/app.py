@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 from benchmarks import stamps
 from pgqueue import PgQueue
@@ -33,3 +34,19 @@ async def async_stamp(number: int, text: str) -> None:
 async def async_sleep(seconds: float) -> None:
     """Wait, as a handler does that calls a slow service."""
     await asyncio.sleep(seconds)
+
+
+@app.task(name="async_hold")
+async def async_hold(number: int, text: str) -> None:
+    """Say when it started, and do not end."""
+    del text
+    stamps.stamp(number)
+    await asyncio.Event().wait()
+
+
+@app.task(name="thread_hold")
+def thread_hold(number: int, text: str) -> None:
+    """Say when it started, and do not end."""
+    del text
+    stamps.stamp(number)
+    threading.Event().wait()

@@ -18,6 +18,7 @@ from benchmarks import (
     memory,
     processes,
     producers,
+    rescue,
     sleeping,
     snapshot,
     start,
@@ -57,6 +58,7 @@ LIMITS: Final = {
     "unknown": Limit(unknown.measure, 3),
     "locked": Limit(locked.measure, 3),
     "desk": Limit(desk.measure, 1),
+    "rescue": Limit(rescue.measure, 1),
 }
 ALL: Final = "all"
 

@@ -44,6 +44,10 @@ class Stamps:
             found.setdefault(number, at)
         return found
 
+    def last(self) -> dict[int, int]:
+        """When each job started last, in monotonic nanoseconds."""
+        return dict(_RECORD.iter_unpack(self.path.read_bytes()))
+
 
 @contextlib.contextmanager
 def file() -> Iterator[Stamps]:

@@ -115,6 +115,13 @@ Index(
     jobs.c.expires_at,
     postgresql_where=text("state = 'ready' and expires_at is not null"),
 )
+# Few at any time: what waits to be run alone.
+Index(
+    "jobs_suspects",
+    jobs.c.queue,
+    jobs.c.run_at,
+    postgresql_where=text("state = 'ready' and suspect"),
+)
 
 attempts = Table(
     "attempts",

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from pgqueue.wire import Flight, Wire
 
 Verdict = Literal["mine", "recorded", "lost", "busy"]
+Takes = Literal["all", "unsuspected", "suspects"]
+"""Which jobs a worker claims: suspects only when it is there for them, one at a time."""
 
 BATCH: Final = 500
 """Jobs in one exchange: the plans are checked up to here, and more gained nothing measurable."""
@@ -115,6 +117,7 @@ def send(
     suspect_id: int | None = None,
     progress: Sequence[tuple[Any, ...]] = (),
     careful: bool = True,
+    takes: Takes = "all",
 ) -> Sent:
     """Send an exchange: finish what came out, claim what there is room for, in one commit.
 
@@ -131,6 +134,8 @@ def send(
         progress: last words of the jobs that are finished, by the columns of `progress`.
         careful: skip rows that somebody has locked; without it they are waited for, up to the
             lock timeout, and all else is a sixth faster.
+        takes: which jobs to claim; of suspects alone one at most, wherever in the queues of
+            `lanes` it stands.
 
     Raises:
         psycopg.OperationalError: the connection is broken.
@@ -151,7 +156,9 @@ def send(
         names = {"worker_id": worker_id, "job_id": suspect_id}
         statements.append(_statement("name_suspect", names))
     if claims:
-        statements.append(_statement("claim", _claim(worker_id, lanes, room)))
+        name = "claim_suspect" if takes == "suspects" else "claim"
+        values = _claim(worker_id, lanes, room) | {"suspects": takes == "all"}
+        statements.append(_statement(name, values))
     return Sent(wire, wire.start(statements), bool(succeeded) + bool(unsuccessful), claims=claims)
 
 

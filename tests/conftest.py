@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from pgqueue.errors import EmbeddedError
-from tests import servers
+from tests import memory, servers
 from tests.contrib.django.project import describe as describe_django
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def pytest_report_header() -> list[str]:
-    return [servers.describe(), describe_django()]
+    return [servers.describe(), describe_django(), memory.describe()]
 
 
 @pytest.fixture(scope="session")

@@ -62,6 +62,9 @@ create index jobs_ended_badly on pgqueue.jobs (id)
 create index jobs_expiring on pgqueue.jobs (expires_at)
     where state = 'ready' and expires_at is not null;
 
+create index jobs_suspects on pgqueue.jobs (queue, run_at)
+    where state = 'ready' and suspect;
+
 create table pgqueue.attempts (
     job_id      bigint not null,
     lease       bigint not null,

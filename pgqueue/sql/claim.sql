@@ -2,6 +2,7 @@
 -- given, at most `cap` a lane and `room` over all.
 -- By: a worker's exchange. Locks: the rows it returns, skipping locked ones; no outer ORDER BY,
 -- so that nothing else is locked. A worker whose row is gone was declared dead: it gets nothing.
+-- Suspects are left to the cells (claim_suspect.sql), unless there is no supervisor to start one.
 -- The floor is the pair last claimed in the lane, but never younger than a second ago, so that
 -- short transactions that commit out of order are not passed over.
 with clock as materialized (
@@ -24,6 +25,7 @@ picked as materialized (
                 case when lane.floor_time <= (select horizon from clock) then lane.floor_id else 0 end
             )
             and job.run_at <= (select now from clock)
+            and (%(suspects)s or not job.suspect)
         order by job.run_at, job.id
         limit lane.cap
         for no key update skip locked

@@ -2,9 +2,9 @@
 -- By: whoever buried it. Locks: the jobs, skipping locked ones, so that their order is free; call
 -- again until it returns nothing.
 -- `started` are the jobs known to have started there; null when nobody saw it die. A job that had
--- not started goes back without a trace. The culprit is blamed (crash_count), all others are not;
--- without one, jobs that had started become suspects, and are run one at a time from then on.
--- Unseen, a job becomes a suspect when a worker was lost under it for the second time.
+-- not started goes back without a trace. The culprit is blamed (crash_count), all others are not.
+-- Without one, a job that had started becomes a suspect when a worker is lost under this attempt
+-- of it for the second time: the first may be anybody's fault, and costs it nothing.
 -- Plans: as `exists` the look into `attempts` becomes a hash of the whole table; a `state` in the
 -- update's condition makes it walk all running jobs for each one picked.
 with picked as materialized (
@@ -13,11 +13,12 @@ with picked as materialized (
         job.id is not distinct from %(culprit)s as blamed,
         coalesce(job.id = any (%(started)s::bigint[]), true) as had_started,
         case
-            when %(culprit)s is not null or %(intended)s then job.suspect
-            when %(started)s::bigint[] is not null then job.id = any (%(started)s::bigint[])
+            when %(culprit)s is not null or %(intended)s then false
+            when not coalesce(job.id = any (%(started)s::bigint[]), true) then false
             else (
                 select true from pgqueue.attempts as attempt
-                where attempt.job_id = job.id and attempt.outcome = 'rescued'
+                where attempt.job_id = job.id and attempt.attempt = job.attempt
+                    and attempt.outcome = 'rescued'
                 limit 1
             )
         end is true as suspected
@@ -65,7 +66,7 @@ recorded as (
             else 'rescued'
         end,
         %(worker_id)s, %(worker)s, started_at,
-        case when blamed then 'crashed' end,
+        case when blamed then 'crashed' when state = 'cancelled' then 'lost' end,
         case
             when blamed
                 then format('its worker process died while it ran (%%s of %%s)',

@@ -25,8 +25,10 @@ select
         when job.lease = held.lease then 'busy'
         when job.lease = held.lease + 1 and job.state = 'succeeded' then 'recorded'
         -- Not `exists`: some plans would make a hash of all attempts of it.
+        -- What a rescue wrote of this lease is somebody else's word, whatever it says.
         when (
             select attempt.outcome <> 'rescued'
+                and coalesce(attempt.error_type, '') not in ('crashed', 'lost')
             from pgqueue.attempts as attempt
             where attempt.job_id = held.id and attempt.lease = held.lease
         ) then 'recorded'

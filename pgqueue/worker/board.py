@@ -1,8 +1,8 @@
 """Memory that a worker shares with its supervisor: what had started, should the worker die.
 
-A file without a name, mapped by both. The worker writes the ids of the jobs whose handlers run;
-the supervisor reads them when the process is gone, and writes when the last heartbeat was
-confirmed. Each field is one aligned 64-bit word with one writer.
+A file without a name, mapped by both. The worker writes the ids of the jobs whose handlers run,
+and of those that ended last; the supervisor reads them when the process is gone, and writes when
+the last heartbeat was confirmed. Each field is one aligned 64-bit word with one writer.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
+from itertools import count
 from typing import Final
 
 READY: Final = 0
@@ -17,8 +18,12 @@ PROGRESS: Final = 1
 WORKER: Final = 2
 BEAT: Final = 3
 BURIED: Final = 4
+FENCED: Final = 5
 SLOTS: Final = 8
 """Words before the slots."""
+
+ENDED: Final = 8192
+"""Words for jobs that ended last: more than a worker ever holds without having recorded them."""
 
 _WORD: Final = 8
 
@@ -32,11 +37,13 @@ class Board:
     """
 
     def __init__(self, slots: int, fd: int | None = None) -> None:
-        size = (SLOTS + slots) * _WORD
+        self._ended = SLOTS + slots
+        size = (self._ended + ENDED) * _WORD
         self.fd = _nameless_file(size) if fd is None else fd
         self._memory = mmap.mmap(self.fd, size)
         self._words = memoryview(self._memory).cast("q")
-        self._free = list(range(SLOTS, SLOTS + slots))
+        self._free = list(range(SLOTS, self._ended))
+        self._ends = count()
 
     def started(self, job_id: int) -> int:
         """Note that a job's handler starts; the slot to give back when it ends."""
@@ -45,13 +52,19 @@ class Board:
         return slot
 
     def ended(self, slot: int) -> None:
-        """Note that the handler in this slot is done."""
-        self._words[slot] = 0
+        """Note that the handler in this slot is done; what it did may not be recorded yet."""
+        words = self._words
+        words[self._ended + next(self._ends) % ENDED] = words[slot]
+        words[slot] = 0
         self._free.append(slot)
 
     def running(self) -> list[int]:
         """The ids of jobs whose handlers run, or ran when the process died."""
-        return sorted(word for word in self._words[SLOTS:] if word)
+        return sorted(word for word in self._words[SLOTS : self._ended] if word)
+
+    def ended_last(self) -> list[int]:
+        """The ids of jobs whose handlers were done; of most of them, the table knows."""
+        return sorted({word for word in self._words[self._ended :] if word})
 
     def get(self, field: int) -> int:
         """One of the fields above."""

@@ -19,7 +19,7 @@ from pgqueue.wire import Wire
 if TYPE_CHECKING:
     from pgqueue.config import Settings
     from pgqueue.connections import Connection
-    from pgqueue.store import ExchangeReply, Sent
+    from pgqueue.store import ExchangeReply, Sent, Takes
     from pgqueue.worker.link import Link
     from pgqueue.worker.loop import Wake
     from pgqueue.worker.reports import Reports
@@ -120,6 +120,7 @@ class Carrier:
         settings: limits of time.
         worker_id: who claims.
         worker: the worker's name.
+        takes: which jobs it claims.
         wake: ends a wait.
         reports: what handlers said of their progress.
     """
@@ -132,11 +133,12 @@ class Carrier:
         *,
         worker_id: int,
         worker: str,
+        takes: Takes,
         wake: Wake,
         reports: Reports,
     ) -> None:
         self._link, self._claim_link, self._wake = link, claims, wake
-        who: dict[str, Any] = {"worker_id": worker_id, "worker": worker}
+        who: dict[str, Any] = {"worker_id": worker_id, "worker": worker, "takes": takes}
         self.outcomes = Line(link, settings, who, reports)
         self.claims = Line(claims, settings, who, reports)
 

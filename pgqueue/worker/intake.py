@@ -34,6 +34,7 @@ class Intake:
         emit: takes events.
         make: makes an attempt of a job; for hooks that are told of starts.
         reports: takes what handlers say of their progress.
+        alone: one job at a time is all that fits.
 
     Attributes:
         keeper: keeps the results of steps; every attempt gets it.
@@ -48,8 +49,10 @@ class Intake:
         *,
         reports: Reports,
         make: Callable[[ClaimedJob, Task[..., object], Reports], Attempt] = Attempt,
+        alone: bool = False,
     ) -> None:
         self.keeper: Keeper | None = None
+        self._alone = alone
         self._executors, self._registry = executors, registry
         self._ledger, self._emit, self._make = ledger, emit, make
         self._reports = reports
@@ -57,6 +60,8 @@ class Intake:
 
     def room(self) -> int:
         """How many jobs fit every executor, if they come in the mix of late."""
+        if self._alone:
+            return 0 if self._ledger.held else 1
         rooms = (executor.room() / self._shares[kind] for kind, executor in self._executors.items())
         return int(min(rooms)) - len(self._ledger.suspects)
 

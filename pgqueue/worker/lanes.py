@@ -105,7 +105,8 @@ class Lanes:
         full = len(jobs) >= plan[0].cap
         if full:
             # Nobody knows about the lanes after the last that brought jobs.
-            last = max(place for place, lane in enumerate(looked) if lane in brought)
+            places = (place for place, lane in enumerate(looked) if lane in brought)
+            last = max(places, default=0)
             looked = looked[:last]
         else:
             self._rests.clear()
@@ -118,7 +119,9 @@ class Lanes:
         """Raise the floors to what was claimed; within a lane `jobs` are in order."""
         last = {(job.queue, job.priority): job for job in jobs}
         for lane, job in last.items():
-            floor = self._floors.get(lane)
+            if lane not in self._floors:
+                continue  # a suspect's: those are claimed wherever they stand
+            floor = self._floors[lane]
             if floor is None or (job.run_at, job.id) > floor:
                 self._floors[lane] = (job.run_at, job.id)
 

@@ -37,6 +37,11 @@ EXIT_CODES: Final[dict[type[PgQueueError], int]] = {
     ConnectionFailed: 3,
     SchemaError: 4,
 }
+WORKER: Final = 200
+SUSPECT: Final = 100
+"""Thousandths of all memory by which a process seems larger to the kernel when that runs out. While
+the largest dies, the kernel may take a second: rather one of many jobs than a suspect alone, which
+would be blamed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class Order:
     log_level: int
     log_format: Form
     app_dir: str
+    cell: bool = False
 
     def line(self) -> bytes:
         """This order as the line to send."""
@@ -78,6 +84,7 @@ def main() -> int:
     )
     watch.start()
     wording.to_stderr(order.log_level, order.log_format)
+    _volunteer(SUSPECT if order.cell else WORKER)
     try:
         return _work(order, news)
     except PgQueueError as error:
@@ -98,6 +105,7 @@ def _work(order: Order, news: News) -> int:
         queues=order.queues,
         emit=Events(wording.write),
         board=board,
+        cell=order.cell,
     )
 
     def dead(ids: list[int]) -> None:
@@ -112,6 +120,13 @@ def _work(order: Order, news: News) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     return worker.run()
+
+
+def _volunteer(amount: int) -> None:
+    """Be killed before the supervisor when memory runs out: without it nobody could tell why."""
+    score = Path("/proc/self/oom_score_adj")
+    with contextlib.suppress(OSError, ValueError):  # Linux only; a sandbox may forbid it
+        score.write_text(str(min(int(score.read_text()) + amount, 1000)))
 
 
 def _tune_garbage_collection() -> None:

@@ -24,14 +24,16 @@ import psycopg
 from pgqueue.errors import ConnectionFailed
 from pgqueue.telemetry import events, wording
 from pgqueue.telemetry.events import Events
-from pgqueue.worker import board as words, loop
+from pgqueue.worker import board as words, cells, loop
 from pgqueue.worker.board import Board
+from pgqueue.worker.cells import Cells
 from pgqueue.worker.heartbeat import Heartbeat
 from pgqueue.worker.link import Link
 from pgqueue.worker.process import Order
+from pgqueue.worker.restarts import Restarts, reason
 from pgqueue.worker.steps.rescue import Rescue, bury
 from pgqueue.worker.steps.rota import Rota, Step
-from pgqueue.worker.worker import FENCED
+from pgqueue.worker.steps.suspects import WatchSuspects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,9 +45,6 @@ if TYPE_CHECKING:
 
 FORCED: Final = 130
 """Exit code after a second signal."""
-YOUNG: Final = 10.0
-"""Seconds: a worker that dies younger is restarted with a growing pause."""
-LONGEST_PAUSE: Final = 30.0
 STALLED: Final = 60.0
 """Seconds without progress of a worker's engine after which it gets no more heartbeats."""
 TICK: Final = 0.05
@@ -59,6 +58,7 @@ class Child:
     def __init__(self, order: Order, slots: int) -> None:
         self.board = Board(slots)
         self.born = time.monotonic()
+        self.cell = order.cell
         self.progress, self.progress_at = -1, self.born
         self.process = Popen(
             [sys.executable, "-m", "pgqueue.worker.process"],
@@ -75,6 +75,11 @@ class Child:
     def worker_id(self) -> int:
         """The worker's row; 0 before it is registered and after it left."""
         return self.board.get(words.WORKER)
+
+    @property
+    def listens(self) -> bool:
+        """Whether it takes news: a cell may be gone in a moment."""
+        return bool(self.board.get(words.READY)) and not self.cell
 
     def makes_progress(self, now: float) -> bool:
         """Whether its engine has moved lately."""
@@ -117,6 +122,7 @@ class Death:
 
     worker_id: int
     started: tuple[int, ...]
+    ended: tuple[int, ...]
     intended: bool
 
 
@@ -132,11 +138,12 @@ class Supervisor:
 
     def __init__(self, order: Order, settings: Settings, processes: int, emit: Events) -> None:
         self._order, self._settings = order, settings
-        self._processes, self._emit = processes, Events(emit, self._hear)
+        self._emit = Events(emit, self._hear)
         self._dead: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._children: list[Child] = []
         self._start_at: list[float] = [0.0] * processes
-        self._young = 0
+        self._restarts = Restarts()
+        self._cells = Cells(order)
         self._signals = 0
         self._was_ready = False
         self._code = 0
@@ -151,6 +158,7 @@ class Supervisor:
         try:
             while not self._finished():
                 self._start_missing()
+                self._start_cell()
                 self._reap()
                 self._pass_on()
                 time.sleep(TICK)
@@ -189,10 +197,16 @@ class Supervisor:
             slots = self._settings.concurrency + self._settings.threads
             self._children.append(Child(self._order, slots))
 
+    def _start_cell(self) -> None:
+        running = [bool(child.board.running()) for child in self._children if child.cell]
+        if not self._signals and self._cells.wants(running, time.monotonic()):
+            self._children.append(Child(self._cells.order, cells.SLOTS))
+
     def _reap(self) -> None:
         for child in list(self._children):
-            self._was_ready = self._was_ready or bool(child.board.get(words.READY))
             code = child.process.poll()
+            # After the poll: a process may be ready, and dead by its first job, in between.
+            self._was_ready = self._was_ready or bool(child.board.get(words.READY))
             if code is not None:
                 self._children.remove(child)
                 self._ended(child, code)
@@ -200,20 +214,24 @@ class Supervisor:
     def _ended(self, child: Child, code: int) -> None:
         child.kill_group()
         worker_id, started = child.worker_id, tuple(child.board.running())
-        fenced, asked = code == FENCED, self._signals > 0
+        fenced, asked = bool(child.board.get(words.FENCED)), self._signals > 0
         if worker_id:
             self._unburied += 1
             forced = self._signals > 1
-            self._deaths.put(Death(worker_id, started, intended=fenced or forced))
+            ended = tuple(child.board.ended_last())
+            self._deaths.put(Death(worker_id, started, ended, intended=fenced or forced))
             self._wake()
             if not fenced and not asked:
                 name = f"process {child.process.pid}"
-                self._emit(events.WorkerDied(worker_id, name, _reason(code)))
+                self._emit(events.WorkerDied(worker_id, name, reason(code)))
         child.close()
         if asked and code == -signal.SIGTERM and not worker_id:
             code = 0  # told to stop before it could listen: it had taken nothing on
         if asked:
             self._code = FORCED if self._signals > 1 else max(self._code, 1 if code else 0)
+        elif child.cell:
+            pause = 0.0 if started or not code else self._restarts.pause(child.born, guilty=False)
+            self._cells.ended(time.monotonic(), pause)
         elif not self._was_ready and code > 0:
             # It cannot even start: the app does not import, the schema is behind.
             self._code = code
@@ -222,14 +240,8 @@ class Supervisor:
             for other in self._children:
                 other.send(signal.SIGTERM)
         else:
-            self._start_at.append(time.monotonic() + self._restart_pause(child))
-
-    def _restart_pause(self, child: Child) -> float:
-        if time.monotonic() - child.born > YOUNG:
-            self._young = 0
-            return 0.0
-        self._young += 1
-        return 0.0 if self._young == 1 else min(2.0 ** (self._young - 2), LONGEST_PAUSE)
+            pause = self._restarts.pause(child.born, guilty=bool(started))
+            self._start_at.append(time.monotonic() + pause)
 
     # -- news for hooks: of jobs that died with their worker, which a living one calls -----------
 
@@ -239,7 +251,7 @@ class Supervisor:
                 self._dead.put(id_)
 
     def _pass_on(self) -> None:
-        listening = [child for child in self._children if child.board.get(words.READY)]
+        listening = [child for child in self._children if child.listens]
         while listening and not self._dead.empty():
             ids = [self._dead.get() for _ in range(min(self._dead.qsize(), NEWS))]
             with contextlib.suppress(OSError):  # it ends, or is stuck: then nobody is told
@@ -251,8 +263,14 @@ class Supervisor:
         link = Link("supervisor", self._order.dsn, self._settings, self._emit)
         heartbeat = Heartbeat(self._settings, self._living, self._beaten, self._missing)
         rescue = Rescue(self._settings, self._emit, heartbeat.trusted_since)
-        steps: dict[str, Step] = {"heartbeat": heartbeat, "rescue": rescue}
-        rota = Rota(link, steps, self._emit, urgent=self._bury)
+        watch = WatchSuspects(self._settings, self._order.queues, cells.MOST, self._cells.wait)
+        steps: dict[str, Step] = {"heartbeat": heartbeat, "rescue": rescue, "suspects": watch}
+
+        def urgent(connection: Connection) -> None:
+            if self._bury(connection):
+                rota.soon("suspects")
+
+        rota = Rota(link, steps, self._emit, urgent=urgent)
         loop.start("supervisor", rota.step, self._wake)
         return rota
 
@@ -271,36 +289,24 @@ class Supervisor:
             if child.worker_id in ids:
                 child.board.put(words.BURIED, 1)
 
-    def _bury(self, connection: Connection) -> None:
+    def _bury(self, connection: Connection) -> bool:
+        """Bury who has died; whether somebody has."""
+        if self._deaths.empty():
+            return False
         while not self._deaths.empty():
             death = self._deaths.get()
             try:
-                bury(
-                    connection,
-                    self._settings,
-                    death.worker_id,
-                    self._emit,
-                    started=death.started,
-                    intended=death.intended,
-                )
+                bury(connection, self._settings, emit=self._emit, **dataclasses.asdict(death))
             except (psycopg.Error, ConnectionFailed):
                 self._deaths.put(death)
                 raise
             self._unburied -= 1
+        return True
 
     def _wait_for_burials(self) -> None:
         deadline = time.monotonic() + self._settings.statement_timeout
         while self._unburied and time.monotonic() < deadline:
             time.sleep(TICK)
-
-
-def _reason(code: int) -> str:
-    if code >= 0:
-        return f"it ended with exit code {code}"
-    try:
-        return f"killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"killed by signal {-code}"
 
 
 def run(

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from typing import TYPE_CHECKING, Final
 
 import psycopg
 
 from pgqueue import listen, revision, store
-from pgqueue._version import __version__
 from pgqueue.errors import ConnectionFailed
 from pgqueue.telemetry import events
 from pgqueue.telemetry.events import Events
-from pgqueue.worker import board as words, loop
+from pgqueue.worker import board as words, identity, loop
 from pgqueue.worker.board import Board
 from pgqueue.worker.carrier import Carrier
 from pgqueue.worker.endings import Endings
@@ -51,6 +48,8 @@ FENCED: Final = 75
 
 GRACE: Final = 1.0
 """Seconds for handlers to end after they were asked to, and for the last exchange after that."""
+LINGER: Final = 2.0
+"""Seconds without a suspect after which a cell ends itself."""
 
 
 class Worker:
@@ -65,6 +64,8 @@ class Worker:
         board: memory shared with a supervisor, which then sends the heartbeats; None for a worker
             inside another program, which beats from a thread of its own: a call that holds the
             interpreter's lock for longer than the time-to-live then lets it look dead.
+        cell: run suspects alone, one at a time, and end when there are none. Without a
+            supervisor to start cells, suspects run one at a time beside other jobs.
     """
 
     def __init__(
@@ -76,7 +77,9 @@ class Worker:
         queues: Sequence[str],
         emit: Events,
         board: Board | None = None,
+        cell: bool = False,
     ) -> None:
+        self._cell, self._busy_at = cell, time.monotonic()
         self._app, self._dsn, self._settings = app, dsn, settings
         self._queues, self._emit = tuple(queues), emit
         self.hooks: HookRunner | None = None
@@ -103,8 +106,9 @@ class Worker:
         try:
             self._register(link.connection())
             self._start_hooks()
-            # Before the first claim, so that it knows the lanes and takes the best first.
-            self._probe(link.connection())
+            if not self._cell:
+                # Before the first claim, so that it knows the lanes and takes the best first.
+                self._probe(link.connection())
             return self._work(link)
         finally:
             link.close()
@@ -120,6 +124,7 @@ class Worker:
             self._settings,
             worker_id=self.worker_id,
             worker=self._name,
+            takes="all" if self._alone else "suspects" if self._cell else "unsuspected",
             wake=self._wake,
             reports=self._reports,
         )
@@ -153,25 +158,13 @@ class Worker:
         settings = self._settings
         names = [step.NAME for step in (probe, expire, keys, depths, leftovers, effects)]
         store.run(connection, settings, "add_steps", {"names": names})
-        hostname = socket.gethostname()
-        name = f"{hostname}:{os.getpid()}"
-        values = {
-            "name": name,
-            "hostname": hostname,
-            "pid": os.getpid(),
-            "version": __version__,
-            "queues": list(self._queues),
-            "concurrency": settings.concurrency,
-            "threads": settings.threads,
-            "ttl": settings.ttl,
-        }
         before = time.monotonic_ns()
-        [(self.worker_id,)] = store.run(connection, settings, "register_worker", values)
+        registered = identity.register(connection, settings, self._queues, cell=self._cell)
+        self.worker_id, self._name = registered
         self._board.put(words.BEAT, before)
         self._board.put(words.WORKER, self.worker_id)
-        self._name = name
         limits = (settings.concurrency, settings.threads)
-        self._emit(events.WorkerStarted(self.worker_id, name, self._queues, *limits))
+        self._emit(events.WorkerStarted(self.worker_id, self._name, self._queues, *limits))
 
     def _start_hooks(self) -> None:
         if moments(self._app):  # all other apps pay nothing
@@ -199,7 +192,10 @@ class Worker:
         told = hooks.moments if hooks else ()
         ledger = Ledger(hooks.recorded, successes="success" in told) if hooks else Ledger()
         make = hooks.attempt if hooks and "start" in told else Attempt
-        intake = Intake(executors, registry, ledger, self._emit, reports=self._reports, make=make)
+        said, alone = self._reports, self._cell
+        intake = Intake(
+            executors, registry, ledger, self._emit, reports=said, make=make, alone=alone
+        )
         intake.keeper = self._keeper
         return Exchange(
             carrier=carrier,
@@ -214,7 +210,7 @@ class Worker:
 
     def _start_parts(self) -> Callable[[], None]:
         """Start the parts that have threads of their own; a call that ends them."""
-        rotas = [self._maintenance()]
+        rotas = [] if self._cell else [self._maintenance()]
         if self._alone:
             rotas.append(self._own_heartbeat())
         wakes = [loop.Wake() for _ in rotas]
@@ -302,9 +298,18 @@ class Worker:
         if self._stop and self._stopping_since is None:
             self._begin_to_stop(exchange)
         pause = exchange.step()
+        if self._cell:
+            self._linger(exchange)
         if self._stopping_since is None:
             return pause
         return self._stopping(exchange, pause, time.monotonic() - self._stopping_since)
+
+    def _linger(self, exchange: Exchange) -> None:
+        now = time.monotonic()
+        if not exchange.quiet():
+            self._busy_at = now
+        elif now - self._busy_at > LINGER:
+            self.stop()
 
     def _begin_to_stop(self, exchange: Exchange) -> None:
         self._stopping_since = time.monotonic()
@@ -336,6 +341,7 @@ class Worker:
         now = time.monotonic()
         if not self._fenced:
             self._fenced, self._stopping_since = True, now
+            self._board.put(words.FENCED, 1)
             self._emit(events.WorkerFenced(self.worker_id, reason))
             exchange.drop_all()
         if exchange.idle() or now - (self._stopping_since or now) > GRACE:

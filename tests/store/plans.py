@@ -28,8 +28,10 @@ TYPES = {
     "queues": "text[]",
     "reports": "jsonb",
     "results": "jsonb",
+    "most": "smallint",
     "room": "smallint",
     "started": "bigint[]",
+    "suspects": "boolean",
     "worker": "text",
     "worker_id": "bigint",
 }

@@ -119,9 +119,10 @@ def claim(
     worker_id: int,
     *lanes: LaneClaim,
     room: int = 100,
+    takes: store.Takes = "all",
 ) -> list[ClaimedJob]:
     """What a claim returns, in the order of the answer."""
-    return exchange(connection, worker_id, *lanes, room=room).claimed
+    return exchange(connection, worker_id, *lanes, room=room, takes=takes).claimed
 
 
 def exchange(
@@ -132,6 +133,7 @@ def exchange(
     succeeded: Sequence[Succeeded] = (),
     unsuccessful: Sequence[Unsuccessful] = (),
     suspect_id: int | None = None,
+    takes: store.Takes = "all",
     settings: Settings = SETTINGS,
 ) -> store.ExchangeReply:
     """One exchange; without lanes it looks into the default queue at priority 0."""
@@ -145,6 +147,7 @@ def exchange(
         lanes=lanes or [lane()],
         room=room,
         suspect_id=suspect_id,
+        takes=takes,
     ).receive()
 
 

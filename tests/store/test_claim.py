@@ -150,7 +150,62 @@ def values(worker_id: int, *, room: int, cap: int) -> dict[str, object]:
         "floor_times": "{-infinity,-infinity}",
         "floor_ids": [0, 0],
         "caps": [cap, cap],
+        "suspects": True,
     }
+
+
+def test_suspects_are_left_to_the_cells_where_a_supervisor_starts_them(
+    own: Connection, tables: Tables
+) -> None:
+    worker = tables.worker()
+    suspect, plain = tables.job(suspect=True), tables.job()
+    assert ids(claim(own, worker, takes="unsuspected")) == [plain]
+    assert ids(claim(own, worker, takes="unsuspected")) == []
+    assert ids(claim(own, worker)) == [suspect]
+
+
+def test_a_cell_claims_the_best_suspect_of_its_queues_and_nothing_else(
+    own: Connection, tables: Tables
+) -> None:
+    worker = tables.worker()
+    tables.job()
+    tables.job(suspect=True, queue="elsewhere")
+    tables.job(suspect=True, due_for=-5)
+    late = tables.job(suspect=True, due_for=1)
+    early = tables.job(suspect=True, due_for=2)
+    best = tables.job(suspect=True, priority=77)
+    got = [ids(claim(own, worker, room=5, takes="suspects")) for _ in range(4)]
+    assert got == [[best], [early], [late], []]
+    row = tables.row(best)
+    assert (row["state"], row["worker_id"], row["attempt"]) == ("running", worker, 1)
+
+
+def test_a_cell_that_was_buried_claims_nothing(own: Connection, tables: Tables) -> None:
+    tables.job(suspect=True)
+    assert claim(own, 4711, takes="suspects") == []
+
+
+def test_two_cells_take_a_suspect_each(own: Connection, other: Connection, tables: Tables) -> None:
+    cells = tables.worker("one"), tables.worker("two")
+    both = {tables.job(suspect=True), tables.job(suspect=True)}
+    with own.transaction():
+        taken = [
+            store.execute(each, "claim_suspect", {"worker_id": cell, "queues": ["default"]})
+            for each, cell in zip((own, other), cells, strict=True)
+        ]
+    assert {row[0] for cursor in taken for row in cursor.fetchall()} == both
+
+
+def test_waiting_suspects_are_those_that_are_due_or_nearly(own: Connection, tables: Tables) -> None:
+    tables.job()
+    tables.job(suspect=True, queue="elsewhere")
+    tables.job(suspect=True, due_for=-60)
+    tables.job("running", suspect=True, worker_id=1)
+    values = {"queues": ["default"], "most": 2}
+    assert store.run(own, SETTINGS, "waiting_suspects", values) == [(0,)]
+    for _ in range(3):
+        tables.job(suspect=True, due_for=-1)
+    assert store.run(own, SETTINGS, "waiting_suspects", values) == [(2,)]
 
 
 def test_a_claim_prepared_on_an_empty_table_does_not_scan_the_one_it_became(

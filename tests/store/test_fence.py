@@ -38,6 +38,7 @@ def rescue_values(worker_id: int) -> dict[str, Any]:
 # By statement: the state from which it starts, and its parameters.
 WRITERS: dict[str, tuple[str, Callable[[int, int], dict[str, Any]]]] = {
     "claim": ("ready", lambda _, worker: {"worker_id": worker}),
+    "claim_suspect": ("ready", lambda _, worker: {"worker_id": worker, "queues": ["default"]}),
     "expire": ("ready", lambda *_: {}),
     "finish_succeeded": (
         "running",
@@ -77,7 +78,13 @@ def test_the_lease_grows_by_one(own: Connection, tables: Tables, name: str) -> N
     worker = tables.worker()
     expires_at = "2024-01-01" if name == "expire" else None
     job_id = tables.job(
-        state, lease=LEASE, attempt=1, worker_id=worker, started_at="now", expires_at=expires_at
+        state,
+        lease=LEASE,
+        attempt=1,
+        worker_id=worker,
+        started_at="now",
+        expires_at=expires_at,
+        suspect=name == "claim_suspect",
     )
     if name == "claim":
         claim(own, worker)

@@ -120,6 +120,7 @@ def test_a_claim_starts_at_the_floor_of_each_lane_and_sorts_nothing(
         "floor_times": "{" + ",".join(["2026-01-01 00:00:00+00"] * lanes) + "}",
         "floor_ids": ones(lanes),
         "caps": "{" + ",".join([str(batch)] * lanes) + "}",
+        "suspects": "false",
     }
     plan = explain(tables, mode, "claim", values)
     assert_indexed(plan, "jobs", "jobs_claim", "jobs_pkey")
@@ -214,6 +215,14 @@ def test_silent_workers_are_found_along_the_index_of_running_jobs(
 ) -> None:
     plan = explain(tables, mode, "silent_workers", {})
     assert_indexed(plan, "jobs", "jobs_running")
+
+
+@modes
+def test_suspects_are_found_among_the_few(tables: Connection, mode: str) -> None:
+    plan = explain(tables, mode, "claim_suspect", {"worker_id": 1, "queues": "{a,b}"})
+    assert_indexed(plan, "jobs", "jobs_suspects", "jobs_pkey")
+    plan = explain(tables, mode, "waiting_suspects", {"queues": "{a,b}", "most": 8})
+    assert_indexed(plan, "jobs", "jobs_suspects")
 
 
 @modes

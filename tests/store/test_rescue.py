@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +11,7 @@ from pgqueue import store
 from pgqueue.outcome import Succeeded
 from pgqueue.telemetry import events
 from pgqueue.telemetry.events import Event, Events
-from pgqueue.worker.steps.rescue import bury
+from pgqueue.worker.steps.rescue import EVERY, SLACK, Rescue, bury
 from tests.store.tables import SETTINGS, Background, Tables, claim, exchange, lane
 
 if TYPE_CHECKING:
@@ -24,12 +25,28 @@ def bury_it(
     worker_id: int,
     *,
     started: Sequence[int] | None = None,
+    ended: Sequence[int] = (),
     intended: bool = False,
 ) -> list[Event]:
     told: list[Event] = []
     emit = Events(told.append)
-    bury(connection, SETTINGS, worker_id, emit, started=started, intended=intended)
+    bury(connection, SETTINGS, worker_id, emit, started=started, ended=ended, intended=intended)
     return told
+
+
+def silent(connection: Connection) -> list[int]:
+    rows = store.run(connection, SETTINGS, "silent_workers")
+    return [worker_id for worker_id, _ in rows if worker_id is not None]
+
+
+def strike(tables: Tables, job_id: int, *, attempt: int = 1, outcome: str = "rescued") -> None:
+    """Let an earlier claim of the job have ended like this."""
+    tables.run(
+        "insert into pgqueue.attempts (job_id, lease, attempt, outcome) values (%s, -1, %s, %s)",
+        job_id,
+        attempt,
+        outcome,
+    )
 
 
 def name_suspect(connection: Connection, worker_id: int, job_id: int) -> None:
@@ -58,9 +75,43 @@ def test_what_had_not_started_goes_back_without_a_trace(own: Connection, tables:
     waiting = tables.job("running", worker_id=worker)
     bury_it(own, worker, started=started)
     assert tables.attempts(waiting) == []
-    assert not tables.row(waiting)["suspect"]
-    assert [tables.row(id_)["suspect"] for id_ in started] == [True, True]
+    assert [tables.attempts(id_) for id_ in started] == [[(1, 1, "rescued")]] * 2
     assert [tables.row(id_)["crash_count"] for id_ in started] == [0, 0]
+
+
+def test_what_had_ended_without_being_recorded_is_rescued_with_a_trace_and_without_blame(
+    own: Connection, tables: Tables
+) -> None:
+    worker = tables.worker()
+    guilty, ended, waiting = (tables.job("running", worker_id=worker) for _ in range(3))
+    recorded = tables.job("succeeded", lease=2)
+    bury_it(own, worker, started=[guilty], ended=[ended, recorded])
+    assert tables.attempts(ended) == [(1, 1, "rescued")]
+    assert tables.attempts(waiting) == tables.attempts(recorded) == []
+    assert [tables.row(id_)["crash_count"] for id_ in (guilty, ended, waiting)] == [1, 0, 0]
+
+
+def test_among_several_nobody_is_suspected_the_first_time_and_all_the_second(
+    own: Connection, tables: Tables
+) -> None:
+    worker = tables.worker()
+    first, second, waiting = (tables.job("running", worker_id=worker) for _ in range(3))
+    strike(tables, second)
+    strike(tables, waiting)
+    bury_it(own, worker, started=[first, second])
+    suspected = [tables.row(id_)["suspect"] for id_ in (first, second, waiting)]
+    assert suspected == [False, True, False]
+
+
+@pytest.mark.parametrize(("attempt", "outcome"), [(1, "rescued"), (2, "interrupted")])
+def test_other_attempts_and_workers_that_stopped_make_no_suspects(
+    own: Connection, tables: Tables, attempt: int, outcome: str
+) -> None:
+    worker = tables.worker()
+    jobs = [tables.job("running", worker_id=worker, attempt=2) for _ in range(2)]
+    strike(tables, jobs[0], attempt=attempt, outcome=outcome)
+    bury_it(own, worker, started=jobs)
+    assert not tables.row(jobs[0])["suspect"]
 
 
 def test_the_only_job_that_ran_is_blamed(own: Connection, tables: Tables) -> None:
@@ -75,18 +126,28 @@ def test_the_only_job_that_ran_is_blamed(own: Connection, tables: Tables) -> Non
     assert tables.row(waiting)["crash_count"] == 0
 
 
-def test_the_suspect_alone_is_blamed_for_all_that_ran_beside_it(
+def test_unseen_the_suspect_that_ran_is_blamed_and_what_ran_beside_it_is_not(
     own: Connection, tables: Tables
 ) -> None:
-    worker = tables.worker()
+    worker = tables.worker(silent_for=60)
     suspect = tables.job("running", worker_id=worker, suspect=True, crash_count=1)
-    beside = [tables.job("running", worker_id=worker) for _ in range(2)]
+    beside = tables.job("running", worker_id=worker)
+    strike(tables, beside)
     name_suspect(own, worker, suspect)
-    bury_it(own, worker, started=[*beside, suspect])
-    assert tables.row(suspect)["crash_count"] == 2
-    assert [tables.row(id_)["crash_count"] for id_ in beside] == [0, 0]
-    assert not any(tables.row(id_)["suspect"] for id_ in beside)
-    assert [tables.attempts(id_)[0][2] for id_ in beside] == ["rescued"] * 2
+    bury_it(own, worker)
+    assert [tables.row(id_)["crash_count"] for id_ in (suspect, beside)] == [2, 0]
+    assert not tables.row(beside)["suspect"]
+    assert tables.attempts(beside)[-1][2] == "rescued"
+
+
+def test_seen_nobody_is_blamed_for_what_one_of_several_did(own: Connection, tables: Tables) -> None:
+    worker = tables.worker()
+    suspect = tables.job("running", worker_id=worker, suspect=True, crash_count=2)
+    beside = tables.job("running", worker_id=worker)
+    name_suspect(own, worker, suspect)
+    bury_it(own, worker, started=[beside, suspect])
+    assert [tables.row(id_)["crash_count"] for id_ in (suspect, beside)] == [2, 0]
+    assert tables.row(suspect)["state"] == "ready"
 
 
 def test_at_the_cap_it_is_dead_with_an_attempt_that_says_so(
@@ -228,7 +289,7 @@ def test_a_finish_that_rolls_back_leaves_its_job_to_a_later_rescue(
     bury_it(own, worker, started=[])
     other.rollback()
     assert tables.row(job_id)["state"] == "running"
-    assert store.run(own, SETTINGS, "silent_workers") == [(worker,)]
+    assert silent(own) == [worker]
     bury_it(own, worker)
     assert tables.row(job_id)["state"] == "ready"
 
@@ -279,10 +340,34 @@ def test_a_claim_that_commits_after_the_burial_is_found_as_an_orphan(
             "floor_times": "{-infinity}",
             "floor_ids": [0],
             "caps": [1],
+            "suspects": False,
         }
         assert len(store.execute(other, "claim", values).fetchall()) == 1
         assert bury_it(own, worker, started=[]) == []
     assert tables.row(job_id)["state"] == "running"
-    assert store.run(own, SETTINGS, "silent_workers") == [(worker,)]
+    assert silent(own) == [worker]
     assert len(bury_it(own, worker)) == 1
     assert claim(own, tables.worker(), lane())[0].id == job_id
+
+
+def test_it_looks_again_when_the_next_worker_can_be_dead(own: Connection, tables: Tables) -> None:
+    step = Rescue(SETTINGS, Events(lambda _: None), lambda: time.monotonic() - SETTINGS.ttl)
+    assert step(own) == EVERY
+    tables.worker()
+    assert step(own) == EVERY
+    dying = tables.worker(silent_for=SETTINGS.ttl - 0.5)
+    assert SLACK < step(own) <= 0.5 + SLACK
+    tables.run("update pgqueue.workers set heartbeat_at = heartbeat_at - ttl where id = %s", dying)
+    assert step(own) == EVERY
+    assert tables.run("select count(*) from pgqueue.workers") == [(1,)]
+
+
+@pytest.mark.parametrize("ago", [None, SETTINGS.ttl - 1])
+def test_who_beat_with_a_gap_buries_nobody(
+    own: Connection, tables: Tables, ago: float | None
+) -> None:
+    silent_one = tables.worker(silent_for=60)
+    since = None if ago is None else time.monotonic() - ago
+    step = Rescue(SETTINGS, Events(lambda _: None), lambda: since)
+    assert step(own) == EVERY
+    assert tables.run("select id from pgqueue.workers") == [(silent_one,)]

@@ -75,12 +75,22 @@ def test_a_rescued_job_is_lost_even_when_another_worker_succeeded(
     assert verdict(own, job_id, job.lease) == "recorded"
 
 
-def rescue(connection: Connection, worker_id: int) -> None:
+def test_a_job_that_a_rescue_ended_for_good_is_lost(own: Connection, tables: Tables) -> None:
+    """Its own worker only looked dead, and has an outcome after all."""
+    worker = tables.worker()
+    poison = tables.job("running", worker_id=worker, crash_count=2)
+    unwanted = tables.job("running", worker_id=worker, cancel_requested_at="now")
+    rescue(own, worker, culprit=poison)
+    assert [tables.row(id_)["state"] for id_ in (poison, unwanted)] == ["dead", "cancelled"]
+    assert [verdict(own, id_) for id_ in (poison, unwanted)] == ["lost", "lost"]
+
+
+def rescue(connection: Connection, worker_id: int, *, culprit: int | None = None) -> None:
     values = {
         "worker_id": worker_id,
         "worker": "w",
         "started": None,
-        "culprit": None,
+        "culprit": culprit,
         "intended": False,
         "crash_cap": 3,
     }

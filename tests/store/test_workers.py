@@ -22,7 +22,14 @@ def buried(connection: Connection, worker_id: int, *, seen: bool = False) -> boo
 
 
 def silent(connection: Connection) -> list[int]:
-    return sorted(row[0] for row in store.run(connection, SETTINGS, "silent_workers"))
+    rows = store.run(connection, SETTINGS, "silent_workers")
+    return sorted(worker_id for worker_id, _ in rows if worker_id is not None)
+
+
+def soonest(connection: Connection) -> float | None:
+    """In how many seconds the next worker is silent for too long."""
+    [seconds] = [row[1] for row in store.run(connection, SETTINGS, "silent_workers") if not row[0]]
+    return None if seconds is None else float(seconds)
 
 
 def take(connection: Connection, every: float = 60) -> bool:
@@ -41,6 +48,15 @@ def test_who_beats_too_late_is_silent(own: Connection, tables: Tables) -> None:
     tables.worker(silent_for=11)
     late = tables.worker(silent_for=13)
     assert silent(own) == [late]
+
+
+def test_it_is_known_when_the_next_worker_would_be_silent(own: Connection, tables: Tables) -> None:
+    assert soonest(own) is None
+    tables.worker(silent_for=13)
+    assert soonest(own) is None
+    tables.worker(silent_for=1)
+    tables.worker(silent_for=10)
+    assert 1 < (soonest(own) or 0) <= 2
 
 
 def test_who_holds_jobs_without_being_on_the_list_is_silent(
@@ -90,6 +106,20 @@ def test_a_burial_that_comes_first_is_final(
         late = Background(lambda: beat(other, worker))
         tables.wait_for_lock("the beat")
     assert late.result() == []
+
+
+def test_beats_lock_the_workers_in_the_order_of_their_ids(
+    own: Connection, other: Connection, tables: Tables
+) -> None:
+    """In any other order two supervisors that bury and beat could wait for each other."""
+    first, second, third = (tables.worker() for _ in range(3))
+    free = "select id from pgqueue.workers where id <> %s for no key update skip locked"
+    with other.transaction():
+        other.execute("select from pgqueue.workers where id = %s for update", [second])
+        late = Background(lambda: beat(own, third, second, first))
+        tables.wait_for_lock("the beat")
+        assert tables.run(free, second) == [(third,)]
+    assert late.result() == [first, second, third]
 
 
 def test_two_burials_at_once_bury_once(own: Connection, other: Connection, tables: Tables) -> None:

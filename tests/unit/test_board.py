@@ -25,6 +25,18 @@ def test_a_started_job_stands_there_until_its_handler_ends() -> None:
     board.close()
 
 
+def test_what_ended_stands_there_until_many_more_have_ended() -> None:
+    board = Board(2)
+    board.ended(board.started(7))
+    board.ended(board.started(LARGEST))
+    assert board.ended_last() == [7, LARGEST]
+    for job_id in range(10, 10 + words.ENDED):
+        board.ended(board.started(job_id))
+    assert board.ended_last() == list(range(10, 10 + words.ENDED))
+    assert board.running() == []
+    board.close()
+
+
 def test_slots_are_used_again() -> None:
     board = Board(2)
     for job_id in range(1, 100):
@@ -36,12 +48,12 @@ def test_slots_are_used_again() -> None:
 
 def test_fields_and_slots_do_not_meet() -> None:
     board = Board(2)
-    fields = (words.READY, words.PROGRESS, words.WORKER, words.BEAT, words.BURIED)
+    fields = (words.READY, words.PROGRESS, words.WORKER, words.BEAT, words.BURIED, words.FENCED)
     for value, field in enumerate(fields, start=100):
         board.put(field, value)
     board.started(5)
     board.started(6)
-    assert [board.get(field) for field in fields] == [100, 101, 102, 103, 104]
+    assert [board.get(field) for field in fields] == [100, 101, 102, 103, 104, 105]
     assert board.running() == [5, 6]
     board.close()
 
@@ -64,6 +76,7 @@ def test_what_a_process_wrote_is_there_after_it_was_killed() -> None:
     assert killed.returncode == -9
     assert board.get(words.WORKER) == 42
     assert board.running() == [2, 3]
+    assert board.ended_last() == [1]
     board.close()
 
 

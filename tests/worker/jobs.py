@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import os
-import signal
 import subprocess
 import sys
 import threading
@@ -55,17 +52,6 @@ def spawns(flag: str) -> None:
     with subprocess.Popen([sys.executable, "-c", program]) as child:
         Path(flag).write_text(str(child.pid))
         threading.Event().wait()
-
-
-@app.task(name="kills")
-def kills(how: str) -> None:
-    """End the process it runs in."""
-    if how == "sigkill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    elif how == "segfault":
-        ctypes.string_at(0)
-    else:
-        os._exit(3)
 
 
 @app.task(name="reads_stdin")

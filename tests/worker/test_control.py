@@ -7,18 +7,21 @@ import threading
 from typing import TYPE_CHECKING
 
 import psycopg
+import pytest
 
 from pgqueue.context import JobContext
 from pgqueue.errors import SchemaError
 from pgqueue.telemetry import events
+from pgqueue.worker import board as words, exchange
+from pgqueue.worker.board import Board
 from tests.waiting import wait_until
+from tests.worker.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pgqueue.app import PgQueue
     from tests.worker.conftest import Running
-    from tests.worker.table import Table
 
     Work = Callable[..., Running]
 
@@ -195,6 +198,40 @@ def test_suspects_run_one_at_a_time_beside_others(app: PgQueue, table: Table, wo
     table.wait(suspects, "succeeded")
     assert most == 1
     assert worker.stop() == 0
+
+
+def wait_for_steps(board: Board, count: int) -> None:
+    """Wait until a worker's engine has gone round so many times."""
+    wanted = board.get(words.PROGRESS) + count
+    wait_until(lambda: board.get(words.PROGRESS) >= wanted, what=f"{count} more steps")
+
+
+def test_a_worker_whose_outcomes_are_not_taken_claims_no_more(
+    app: PgQueue, table: Table, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody holds the rows of all that has ended."""
+    monkeypatch.setattr(exchange, "MOST_OWED", 5)
+    release = threading.Event()
+
+    @app.task(name="held")
+    async def held() -> None:
+        while not release.is_set():  # noqa: ASYNC110 - another thread sets it
+            await asyncio.sleep(0.01)
+
+    ids = table.add("held", count=5)
+    board = work().worker._board
+    table.wait(ids, "running")
+    with table.connection.transaction():
+        table.connection.execute("select from pgqueue.jobs where state = 'running' for update")
+        release.set()
+        with psycopg.connect(table.connection.info.dsn, autocommit=True) as connection:
+            beside = Table(connection)
+            wait_until(lambda: not board.running(), what="the handlers ended")
+            wait_for_steps(board, 3)
+            later = beside.add("held", count=3)
+            wait_for_steps(board, 3)
+            assert [beside.row(id_)["lease"] for id_ in later] == [0, 0, 0]
+    table.wait([*ids, *later], "succeeded")
 
 
 def test_a_sleeping_worker_is_woken_by_the_commit(app: PgQueue, table: Table, work: Work) -> None:

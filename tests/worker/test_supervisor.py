@@ -56,23 +56,6 @@ def test_what_a_killed_worker_had_not_started_is_given_back_without_a_trace(
     assert all(table.attempts(id_) == [] for id_ in waiting)
 
 
-@pytest.mark.parametrize("how", ["sigkill", "segfault", "exit"])
-def test_a_job_that_kills_its_process_is_dead_at_the_cap_and_no_other_is(
-    dsn: str, table: Table, how: str
-) -> None:
-    healthy = table.add("noop", count=200)
-    poison = table.add_one("kills", args={"how": how})
-    healthy += table.add("noop", count=200)
-    with Supervised(dsn):
-        table.wait(poison, "dead", timeout=60)
-        table.wait(healthy, "succeeded", timeout=30)
-    row = table.row(poison)
-    assert row["crash_count"] == 3
-    assert table.outcomes(poison)[-1] == "dead"
-    assert table.attempts(poison)[-1]["error_type"] == "crashed"
-    assert table.count("crash_count > 0") == 1
-
-
 def test_workers_and_their_children_end_with_the_supervisor(
     dsn: str, table: Table, tmp_path: Path
 ) -> None:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from pgqueue.telemetry.events import Events
 
 EVERY: Final = 3.0
-"""Seconds between two looks for workers whose heartbeat is too old."""
+"""Seconds between two looks for workers whose heartbeat is too old, at most."""
+SLACK: Final = 0.05
+"""Seconds after the moment at which a worker is dead if it does not beat until then."""
 
 
 def bury(
@@ -31,6 +33,7 @@ def bury(
     emit: Events,
     *,
     started: Sequence[int] | None = None,
+    ended: Sequence[int] = (),
     intended: bool = False,
 ) -> int:
     """Declare a worker dead and take its jobs.
@@ -44,6 +47,7 @@ def bury(
         emit: takes JobsRescued.
         started: the jobs that had started there, when somebody saw it die; None when nobody did,
             and then the worker is spared if its heartbeat is not too old after all.
+        ended: jobs that had ended there; those whose outcome was not recorded are rescued.
         intended: it was killed on purpose, so that no job is to blame.
 
     Returns:
@@ -52,7 +56,7 @@ def bury(
     values: dict[str, Any] = {
         "worker_id": worker_id,
         "worker": None,
-        "started": list(started) if started is not None else None,
+        "started": [*started, *ended] if started is not None else None,
         "culprit": None,
         "intended": intended,
         "crash_cap": settings.crash_cap,
@@ -77,10 +81,10 @@ def bury(
 
 
 def _culprit(suspect_id: int | None, started: Sequence[int] | None) -> int | None:
-    """Who is to blame: the suspect that ran, else the only job that ran; else nobody is."""
-    if suspect_id is not None and (started is None or suspect_id in started):
+    """Who is to blame: the only job that ran; unseen, the suspect that ran; else nobody is."""
+    if started is None:
         return suspect_id
-    return started[0] if started is not None and len(started) == 1 else None
+    return started[0] if len(started) == 1 else None
 
 
 def _lives(connection: Connection, settings: Settings, worker_id: int) -> bool:
@@ -108,6 +112,10 @@ class Rescue:
         since = self._trusted_since()
         if since is None or time.monotonic() - since < self._settings.ttl:
             return EVERY
-        for (worker_id,) in store.run(connection, self._settings, "silent_workers"):
-            bury(connection, self._settings, worker_id, self._emit)
-        return EVERY
+        soonest = None
+        for worker_id, seconds in store.run(connection, self._settings, "silent_workers"):
+            if worker_id is None:
+                soonest = seconds
+            else:
+                bury(connection, self._settings, worker_id, self._emit)
+        return EVERY if soonest is None else min(soonest + SLACK, EVERY)

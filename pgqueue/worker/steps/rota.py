@@ -45,6 +45,10 @@ class Rota:
         self._due = dict.fromkeys(steps, 0.0)
         self.closed = False
 
+    def soon(self, name: str) -> None:
+        """Make a step due now; only from `urgent` or a step."""
+        self._due[name] = 0.0
+
     def step(self) -> float | None:
         """Call what is due; the seconds until something is, or None when closed."""
         if self.closed:
