@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from pgqueue.errors import ConfigError
@@ -187,7 +187,7 @@ class JobView:
     started_at: datetime | None
     finished_at: datetime | None
     cancel_requested_at: datetime | None
-    read_at: datetime
+    read_at: datetime = field(compare=False)
     args: Any
     meta: Any
     result: Any
