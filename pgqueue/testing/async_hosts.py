@@ -129,19 +129,19 @@ class WrappedHost:
     """A synchronous host in asynchronous code: what it does blocks the event loop for a moment."""
 
     def __init__(self, host: Host) -> None:
-        self.host = host
+        self._host = host
 
     async def rows(self, sql: str) -> list[Any]:
-        return self.host.rows(sql)
+        return self._host.rows(sql)
 
     async def begin(self, *, transactional: bool) -> Any:
-        return self.host.begin(transactional=transactional)
+        return self._host.begin(transactional=transactional)
 
     async def end(self, token: Any, *, undo: bool) -> None:
-        self.host.end(token, undo=undo)
+        self._host.end(token, undo=undo)
 
     async def driver(self) -> Driver | None:
-        return self.host.driver()
+        return self._host.driver()
 
 
 def async_host_of(app: PgQueue, connection: Any) -> AsyncHost:

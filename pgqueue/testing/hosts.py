@@ -231,6 +231,9 @@ class DjangoHost(_Host):
         if not (transactional or self.in_transaction()):
             return None
         atomic = sys.modules["django.db.transaction"].atomic(using=self._connection.alias)
+        blocks = self._connection.atomic_blocks
+        # A durable block, as of a transactional task, may stand in those of a TestCase alone.
+        atomic._from_testcase = bool(blocks) and blocks[-1]._from_testcase  # noqa: SLF001 - see above
         atomic.__enter__()
         return atomic
 
@@ -301,6 +304,14 @@ ASYNC_KINDS: Final = (
     sqlalchemy.asend,
     sqlalchemy.asend_session,
 )
+
+
+def is_django(app: PgQueue, connection: Any) -> bool:
+    """Whether it is Django's, of which each thread has its own."""
+    if connection is None:
+        return getattr(app.producer(None), "alias", None) is not None
+    adapter, _ = kinds.find(connection)
+    return adapter is not None and adapter.send is django.send
 
 
 def host_of(app: PgQueue, connection: Any) -> Host:

@@ -7,13 +7,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pgqueue.app import PgQueue
+from pgqueue.client import JobHandle
 from pgqueue.errors import ConfigError, JobNotFound
 from pgqueue.job import STATES, NewJob
+from pgqueue.tasks import Task
 from pgqueue.testing import inline as inlining
 from pgqueue.testing.ageing import ageing, ids_of, seconds_of
 from pgqueue.testing.asking import Run
-from pgqueue.testing.async_hosts import AsyncHost, WrappedHost, async_host_of
-from pgqueue.testing.hosts import DjangoHost, Host, host_of
+from pgqueue.testing.async_hosts import AsyncHost, async_host_of
+from pgqueue.testing.calls import callee_of
+from pgqueue.testing.hosts import Host, host_of, is_django
 from pgqueue.testing.matching import Expected, expect, failure
 from pgqueue.testing.performing import aperform, perform
 from pgqueue.testing.running import Terms, draining, looking, raise_error, running_one
@@ -23,9 +26,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import timedelta
 
-    from pgqueue.client import JobHandle
     from pgqueue.job import State
-    from pgqueue.tasks import Task
     from pgqueue.testing.asking import Asking
     from pgqueue.testing.values import Drained, RanJob, SeenJob
 
@@ -95,45 +96,40 @@ class JobTester:
         terms = Terms(queue, with_scheduled, limit, raises)
         return await self._aanswered(draining(self.app, terms))
 
-    def run_job(self, task: Task[..., Any] | NewJob, *args: Any, **kwargs: Any) -> RanJob:
+    def run_job(self, task: Any, *args: Any, **kwargs: Any) -> RanJob:
         """Enqueue one job, run one attempt of it, and say how it ended; raises no handler's error.
 
         Args:
-            task: a task, or what its `.job(...)` or `.using(...).job(...)` made; a delay is
-                ignored.
+            task: a task, also of Django's framework, or what `.job(...)` or `.using(...).job(...)`
+                made of one, whose delay is ignored.
             args: the task's own arguments.
             kwargs: the same.
         """
-        job = _new_job(task, args, kwargs)
-        handle = self._producer().one(job)
+        handle = self._handle(task, args, kwargs)
         return _ran(self._answered(running_one(self.app, handle.id)), handle)
 
-    async def arun_job(self, task: Task[..., Any] | NewJob, *args: Any, **kwargs: Any) -> RanJob:
+    async def arun_job(self, task: Any, *args: Any, **kwargs: Any) -> RanJob:
         """As `run_job`, on an event loop."""
-        job = _new_job(task, args, kwargs)
-        handle = await self._producer().aone(job)
+        if isinstance(task, Task | NewJob):
+            handle = await self._producer().aone(_new_job(task, args, kwargs))
+        else:
+            handle = _handle_of(await task.aenqueue(*args, **kwargs))
         return _ran(await self._aanswered(running_one(self.app, handle.id)), handle)
 
-    def enqueued(
-        self, task: Task[..., Any] | None = None, *, states: Sequence[State] = WAITING
-    ) -> list[SeenJob]:
+    def enqueued(self, task: Any = None, *, states: Sequence[State] = WAITING) -> list[SeenJob]:
         """The jobs that wait to be run, in the order they were enqueued.
 
         Args:
             task: only of this one.
             states: of jobs in other states as well, such as ("succeeded",).
         """
-        return self._answered(
-            looking(self.app, task=None if task is None else task.name, states=states)
-        )
+        return self._answered(looking(self.app, task=_name(task), states=states))
 
     async def aenqueued(
-        self, task: Task[..., Any] | None = None, *, states: Sequence[State] = WAITING
+        self, task: Any = None, *, states: Sequence[State] = WAITING
     ) -> list[SeenJob]:
         """As `enqueued`, on an event loop."""
-        return await self._aanswered(
-            looking(self.app, task=None if task is None else task.name, states=states)
-        )
+        return await self._aanswered(looking(self.app, task=_name(task), states=states))
 
     def job(self, job: JobHandle | int) -> SeenJob:
         """A job, as this transaction sees it.
@@ -149,7 +145,7 @@ class JobTester:
 
     def assert_enqueued(
         self,
-        task: Task[..., Any],
+        task: Any,
         *args: Any,
         count: int | None = None,
         states: Sequence[State] = WAITING,
@@ -172,11 +168,13 @@ class JobTester:
             AssertionError: there is none, or another number; it shows what there is.
         """
         __tracebackhide__ = True
-        return self._answered(_asserting(self.app, expect(task, args, expected), count, states))
+        return self._answered(
+            _asserting(self.app, expect(callee_of(task), args, expected), count, states)
+        )
 
     async def aassert_enqueued(
         self,
-        task: Task[..., Any],
+        task: Any,
         *args: Any,
         count: int | None = None,
         states: Sequence[State] = WAITING,
@@ -185,15 +183,15 @@ class JobTester:
         """As `assert_enqueued`, on an event loop."""
         __tracebackhide__ = True
         return await self._aanswered(
-            _asserting(self.app, expect(task, args, expected), count, states)
+            _asserting(self.app, expect(callee_of(task), args, expected), count, states)
         )
 
-    def refute_enqueued(self, task: Task[..., Any], *args: Any, **expected: Any) -> None:
+    def refute_enqueued(self, task: Any, *args: Any, **expected: Any) -> None:
         """Fail if a job like this waits to be run; see `assert_enqueued`."""
         __tracebackhide__ = True
         self.assert_enqueued(task, *args, count=0, **expected)
 
-    async def arefute_enqueued(self, task: Task[..., Any], *args: Any, **expected: Any) -> None:
+    async def arefute_enqueued(self, task: Any, *args: Any, **expected: Any) -> None:
         """As `refute_enqueued`, on an event loop."""
         __tracebackhide__ = True
         await self.aassert_enqueued(task, *args, count=0, **expected)
@@ -213,7 +211,7 @@ class JobTester:
         """As `age`, on an event loop."""
         await self._aanswered(ageing(seconds_of(span), ids_of(jobs)))
 
-    def inline(self, *tasks: Task[..., Any], raises: bool = True) -> AbstractContextManager[None]:
+    def inline(self, *tasks: Any, raises: bool = True) -> AbstractContextManager[None]:
         """While the block runs, what this app enqueues runs at once, inside of the enqueue.
 
         Each job runs in the transaction that it is enqueued in, whatever this tester's is. One with
@@ -232,7 +230,14 @@ class JobTester:
             other = JobTester(self.app, connection)
             _raised(await other._aanswered(running_one(self.app, job_id)), raises)
 
-        return inlining.inline(self.app, [task.name for task in tasks], run, arun)
+        return inlining.inline(self.app, [callee_of(task).name for task in tasks], run, arun)
+
+    def _handle(self, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> JobHandle:
+        if isinstance(task, Task | NewJob):
+            handle: JobHandle = self._producer().one(_new_job(task, args, kwargs))
+            return handle
+        callee_of(task)
+        return _handle_of(task.enqueue(*args, **kwargs))
 
     def _producer(self) -> Any:
         """The app's own, in inline mode too: who runs one job does not want it run twice."""
@@ -243,13 +248,15 @@ class JobTester:
         return _run(self.app, host_of(self.app, self.connection), asking)
 
     async def _aanswered(self, asking: Asking[T]) -> T:
-        host = async_host_of(self.app, self.connection)
-        if isinstance(host, WrappedHost) and isinstance(host.host, DjangoHost):
+        if is_django(self.app, self.connection):
             # On the thread that Django's ORM calls of this test use.
-            threaded = sys.modules["asgiref.sync"].sync_to_async(_run)
-            answer: T = await threaded(self.app, host.host, asking)
+            answer: T = await sys.modules["asgiref.sync"].sync_to_async(self._answered)(asking)
             return answer
-        return await _arun(self.app, host, asking)
+        return await _arun(self.app, async_host_of(self.app, self.connection), asking)
+
+
+def _name(task: Any) -> str | None:
+    return None if task is None else callee_of(task).name
 
 
 def _run(app: PgQueue, host: Host, asking: Asking[T]) -> T:
@@ -288,7 +295,7 @@ def _asserting(
     found = [job for job in there if not expected.differences(job)]
     if (len(found) == count) if count is not None else found:
         return found
-    others = yield from looking(app, task=expected.task.name, states=STATES)
+    others = yield from looking(app, task=expected.callee.name, states=STATES)
     known = {job.id for job in there}
     there += [job for job in others if job.id not in known]
     raise AssertionError(failure(expected, count, len(found), there))
@@ -304,10 +311,15 @@ def _only(found: list[SeenJob], job: JobHandle | int) -> SeenJob:
     return found[0]
 
 
+def _handle_of(result: Any) -> JobHandle:
+    """The handle of a result of Django's framework."""
+    return JobHandle(int(result.id), getattr(result, "created", True))
+
+
 def _new_job(
     task: Task[..., Any] | NewJob, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> NewJob:
-    if not isinstance(task, NewJob):
+    if isinstance(task, Task):
         return task.job(*args, **kwargs)
     if args or kwargs:
         raise TypeError("run_job(job) takes no arguments besides a complete job")
