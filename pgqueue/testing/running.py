@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pgqueue.testing.asking import Asking
     from pgqueue.testing.values import Ended, SeenJob
 
-TTL: Final = 24 * 3600
+TTL: Final = 3600
 """Seconds for which the test counts as a living worker: nobody shall rescue its jobs."""
 A_MOMENT: Final = 0.001
 """Seconds by which time passes beyond the moment a job is due: clocks are read more than once."""

@@ -245,9 +245,11 @@ class JobTester:
 
     def _answered(self, asking: Asking[T]) -> T:
         """Answer what a rule asks for, until it returns."""
+        __tracebackhide__ = True
         return _run(self.app, host_of(self.app, self.connection), asking)
 
     async def _aanswered(self, asking: Asking[T]) -> T:
+        __tracebackhide__ = True
         if is_django(self.app, self.connection):
             # On the thread that Django's ORM calls of this test use.
             answer: T = await sys.modules["asgiref.sync"].sync_to_async(self._answered)(asking)
@@ -260,6 +262,7 @@ def _name(task: Any) -> str | None:
 
 
 def _run(app: PgQueue, host: Host, asking: Asking[T]) -> T:
+    __tracebackhide__ = True
     answer: Any = None
     while True:
         try:
@@ -274,6 +277,7 @@ def _run(app: PgQueue, host: Host, asking: Asking[T]) -> T:
 
 
 async def _arun(app: PgQueue, host: AsyncHost, asking: Asking[T]) -> T:
+    __tracebackhide__ = True
     answer: Any = None
     while True:
         try:
