@@ -184,14 +184,13 @@ class AlchemyHost(_Host):
 
 
 class SessionHost(AlchemyHost):
-    """A SQLAlchemy Session: what it holds is flushed first, and its savepoints are its own."""
+    """A SQLAlchemy Session: its savepoints are its own, and flush what it holds."""
 
     def __init__(self, session: Any) -> None:
         super().__init__(None)
         self._session = session() if hasattr(session, "registry") else session  # of a scoped one
 
     def connection(self) -> Any:
-        self._session.flush()
         return self._session.connection()
 
     def begin(self, *, transactional: bool) -> Any:

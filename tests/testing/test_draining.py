@@ -7,7 +7,9 @@ import pytest
 
 from pgqueue.app import PgQueue
 from pgqueue.context import current_job
+from pgqueue.crypto import AesGcmCodec
 from pgqueue.errors import UnknownTask
+from pgqueue.outcome import HeldBack
 from pgqueue.testing import JobTester
 from tests.testing.shop import Shop, declare, paid
 
@@ -267,3 +269,22 @@ def test_without_a_connection_jobs_run_on_the_apps_own(connection: Conn, dsn: st
     assert drained.counts == {"succeeded": 3, "retried": 1}
     assert paid(connection) == [1, 3]
     assert shop.done == ["receipt 1"]
+
+
+def test_encrypted_arguments_are_opened_and_a_missing_key_is_an_error(conn: Conn) -> None:
+    def note(word: str) -> str:
+        return word
+
+    def app_with(codec: AesGcmCodec | None) -> JobTester:
+        app = PgQueue(codec=codec)
+        app.task(name="note")(note)
+        return JobTester(app, conn)
+
+    jobs = app_with(AesGcmCodec({"k1": AesGcmCodec.generate_key()}))
+    [task] = jobs.app.tasks.values()
+    task.using(conn).enqueue(word="secret")
+    jobs.assert_enqueued(task, "secret")
+    with pytest.raises(HeldBack, match="this process has no codec"):
+        app_with(None).drain()
+    jobs.age(60)
+    assert jobs.drain()[0].result == "secret"

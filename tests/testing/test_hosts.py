@@ -262,3 +262,35 @@ def test_in_asynchronous_code_the_apps_own_connections_do_too(dsn: str) -> None:
             assert (await jobs.arun_job(shop.echo, 1)).result == 1
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", ["psycopg", "asyncpg", "session on asyncpg"])
+def test_a_coroutine_that_breaks_the_transaction_is_undone_and_the_test_goes_on(
+    kind: str, shop: Shop, shared_dsn: str
+) -> None:
+    async def main() -> None:
+        async with ASYNC[kind](shared_dsn) as caller:
+            insert = "insert into orders values (1)"
+            query = text(insert) if "session" in kind else insert
+
+            async def breaks() -> None:
+                await caller.execute(query)
+                await caller.execute(query)
+
+            task = shop.app.task(name="breaks")(breaks)
+            jobs = JobTester(shop.app, caller)
+            ran = await jobs.arun_job(task)
+            assert ran.outcome == "retried"
+            assert "duplicate key" in str(ran.error)
+            assert (await jobs.arun_job(shop.note, "a")).outcome == "succeeded"
+
+    asyncio.run(main())
+
+
+def test_literals_are_read_alike_whatever_the_host_has_set(
+    jobs: JobTester, shop: Shop, conn: psycopg.Connection
+) -> None:
+    conn.execute("set local standard_conforming_strings = off")
+    ran = jobs.run_job(shop.fail, "it's \\ C:\\new")
+    recorded = conn.execute("select message from pgqueue.attempts").fetchone()
+    assert recorded == (str(ran.error),) == ("it's \\ C:\\new",)

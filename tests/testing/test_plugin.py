@@ -7,8 +7,15 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests import servers
 
 APP = """
 from pgqueue import PgQueue
@@ -37,6 +44,27 @@ def test_the_app_enqueues_into_the_database_of_the_tests(pgqueue_jobs, pgqueue_d
 def test_nothing_is_left(pgqueue_jobs):
     assert pgqueue_jobs.enqueued(states=["ready", "succeeded"]) == []
 """
+FILES = {
+    "own/conftest.py": """
+import pytest
+import shop
+
+@pytest.fixture
+def pgqueue_app():
+    return shop.app
+""",
+    "own/test_own.py": """
+def test_it(pgqueue_jobs):
+    assert pgqueue_jobs.app.tasks.keys() == {"shop.note"}
+""",
+    "own/test_fails.py": """import shop
+
+def test_it(pgqueue_jobs):
+    pgqueue_jobs.refute_enqueued(shop.note)
+    pgqueue_jobs.assert_enqueued(shop.note, "a")
+""",
+    "none/test_none.py": "def test_it(pgqueue_jobs): ...\n",
+}
 CONFIGURATION = "[pytest]\npgqueue_app = shop\nfilterwarnings = error\n"
 
 
@@ -75,49 +103,35 @@ def test_a_database_that_is_named_is_migrated_and_left_as_it_was(
     write(tmp_path, USES)
     done = pytest_run(tmp_path, "--pgqueue-dsn", empty_dsn, PGQUEUE_TEST_DSN="host=/nowhere")
     assert "3 passed" in done.stdout, done.stdout
-    again = pytest_run(tmp_path, PGQUEUE_TEST_DSN=empty_dsn)
-    assert "3 passed" in again.stdout, again.stdout
     with psycopg.connect(empty_dsn) as connection:
         assert connection.execute("select count(*) from pgqueue.jobs").fetchone() == (0,)
 
 
-def test_a_fixture_of_ones_own_takes_the_place_of_the_plugins(
-    tmp_path: Path, empty_dsn: str
-) -> None:
-    write(
-        tmp_path,
-        "def test_it(pgqueue_jobs):\n    assert pgqueue_jobs.app.tasks.keys() == {'mine'}\n",
-        "[pytest]\n",
-    )
-    (tmp_path / "conftest.py").write_text(
-        "import pgqueue, pytest\n\n"
-        "@pytest.fixture\ndef pgqueue_app():\n"
-        "    app = pgqueue.PgQueue()\n"
-        "    app.task(name='mine')(lambda: None)\n"
-        "    return app\n"
-    )
-    done = pytest_run(tmp_path, PGQUEUE_TEST_DSN=empty_dsn)
-    assert "1 passed" in done.stdout, done.stdout
+@pytest.fixture(scope="module")
+def said(databases: servers.Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The report of a run whose tests pass, fail, and lack an app."""
+    folder = tmp_path_factory.mktemp("run")
+    write(folder, "", "[pytest]\npythonpath = .\n")
+    for name, code in FILES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(code)
+    with databases.fresh() as dsn:
+        yield pytest_run(folder, "-rA", PGQUEUE_TEST_DSN=dsn).stdout
 
 
-def test_who_names_no_app_is_told_how(tmp_path: Path, empty_dsn: str) -> None:
-    write(tmp_path, "def test_it(pgqueue_jobs): ...\n", "[pytest]\n")
-    done = pytest_run(tmp_path, PGQUEUE_TEST_DSN=empty_dsn)
-    assert 'Write pgqueue_app = "module:attribute"' in done.stdout
-    assert "1 error" in done.stdout
+def test_a_fixture_of_ones_own_takes_the_place_of_the_plugins(said: str) -> None:
+    assert "PASSED own/test_own.py::test_it" in said
 
 
-def test_a_failure_is_shown_where_the_test_asserts(tmp_path: Path, empty_dsn: str) -> None:
-    write(
-        tmp_path,
-        "import shop\n\ndef test_it(pgqueue_jobs):\n"
-        "    pgqueue_jobs.refute_enqueued(shop.note)\n"
-        "    pgqueue_jobs.assert_enqueued(shop.note, 'a')\n",
-    )
-    done = pytest_run(tmp_path, PGQUEUE_TEST_DSN=empty_dsn)
-    assert "expected a job like shop.note(word='a'); found none" in done.stdout
-    assert "test_shop.py:5: AssertionError" in done.stdout
-    assert "tester.py" not in done.stdout
+def test_who_names_no_app_is_told_how(said: str) -> None:
+    assert 'Write pgqueue_app = "module:attribute"' in said
+    assert "ERROR none/test_none.py::test_it" in said
+
+
+def test_a_failure_is_shown_where_the_test_asserts(said: str) -> None:
+    assert "expected a job like shop.note(word='a'); found none" in said
+    assert "own/test_fails.py:5: AssertionError" in said
+    assert "tester.py" not in said
 
 
 def test_other_peoples_runs_load_nothing_of_pgqueue_but_the_plugin(tmp_path: Path) -> None:
