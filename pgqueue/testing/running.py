@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from pgqueue import outcome, store
 from pgqueue._version import __version__
 from pgqueue.errors import ControlFlow, UnknownTask
-from pgqueue.job import STATES, ClaimedJob
+from pgqueue.job import ClaimedJob
 from pgqueue.outcome import HeldBack, Lost, Succeeded, Unsuccessful
 from pgqueue.testing.ageing import ageing
 from pgqueue.testing.asking import Run, ask, ask_claim
+from pgqueue.testing.looking import looking
 from pgqueue.testing.performing import Performed
-from pgqueue.testing.values import Drained, RanJob, seen
+from pgqueue.testing.values import Drained, RanJob
 from pgqueue.worker.parts import Attempt
 from pgqueue.worker.registry import Registry
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from pgqueue.app import PgQueue
     from pgqueue.outcome import Outcome
     from pgqueue.testing.asking import Asking
-    from pgqueue.testing.values import Ended, SeenJob
+    from pgqueue.testing.values import Ended
 
 TTL: Final = 3600
 """Seconds for which the test counts as a living worker: nobody shall rescue its jobs."""
@@ -62,6 +63,7 @@ class _Next(NamedTuple):
 
 def draining(app: PgQueue, terms: Terms) -> Asking[Drained]:
     """Run due jobs, and those that they enqueue, until none is due."""
+    __tracebackhide__ = True
     worker_id = yield from _registered()
     ran: list[RanJob] = []
     passed: set[int] = set()
@@ -94,17 +96,9 @@ def running_one(app: PgQueue, job_id: int) -> Asking[RanJob | None]:
     return ran
 
 
-def looking(
-    app: PgQueue, *, task: str | None = None, states: Sequence[str] = STATES, id_: int | None = None
-) -> Asking[list[SeenJob]]:
-    """The jobs of a task, or of all, in these states, by id."""
-    ids = None if id_ is None else store.array([id_])
-    rows = yield ask("testing_jobs", ids=ids, task=task, states=store.array(states))
-    return [seen(app, text) for (text,) in rows]
-
-
 def raise_error(ran: RanJob) -> None:
     """Raise what the handler raised, with the job named, unless it is a word of control flow."""
+    __tracebackhide__ = True
     if ran.error is None or isinstance(ran.error, ControlFlow):
         return
     what = str(ran.job) if ran.job else f"job {ran.id} of {ran.task}"
@@ -126,6 +120,7 @@ def _registered() -> Asking[int]:
         queues="{}",
         concurrency=1,
         threads=1,
+        children=0,
         ttl=TTL,
     )
     return int(rows[0][0])
@@ -154,6 +149,7 @@ def _attempt(app: PgQueue, job_to_run: _Next, worker_id: int) -> Asking[RanJob |
         floor_times="{-infinity}",
         floor_ids="{0}",
         caps="{1}",
+        suspects=True,
     )
     if not rows:
         return None

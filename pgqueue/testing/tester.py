@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pgqueue.app import PgQueue
 from pgqueue.client import JobHandle
 from pgqueue.errors import ConfigError, JobNotFound
-from pgqueue.job import STATES, NewJob
+from pgqueue.job import NewJob
 from pgqueue.tasks import Task
 from pgqueue.testing import inline as inlining
 from pgqueue.testing.ageing import ageing, ids_of, seconds_of
@@ -17,9 +17,10 @@ from pgqueue.testing.asking import Run
 from pgqueue.testing.async_hosts import AsyncHost, async_host_of
 from pgqueue.testing.calls import callee_of
 from pgqueue.testing.hosts import Host, host_of, is_django
-from pgqueue.testing.matching import Expected, expect, failure
+from pgqueue.testing.looking import asserting, looking
+from pgqueue.testing.matching import expect
 from pgqueue.testing.performing import aperform, perform
-from pgqueue.testing.running import Terms, draining, looking, raise_error, running_one
+from pgqueue.testing.running import Terms, draining, raise_error, running_one
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -82,6 +83,7 @@ class JobTester:
             Exception: what a handler raised, with a note that names the job.
             UnknownTask: a job of a task that this app does not have; with `raises`.
         """
+        __tracebackhide__ = True
         return self._answered(draining(self.app, Terms(queue, with_scheduled, limit, raises)))
 
     async def adrain(
@@ -93,6 +95,7 @@ class JobTester:
         raises: bool = True,
     ) -> Drained:
         """As `drain`, on an event loop."""
+        __tracebackhide__ = True
         terms = Terms(queue, with_scheduled, limit, raises)
         return await self._aanswered(draining(self.app, terms))
 
@@ -169,7 +172,7 @@ class JobTester:
         """
         __tracebackhide__ = True
         return self._answered(
-            _asserting(self.app, expect(callee_of(task), args, expected), count, states)
+            asserting(self.app, expect(callee_of(task), args, expected), count, states)
         )
 
     async def aassert_enqueued(
@@ -183,7 +186,7 @@ class JobTester:
         """As `assert_enqueued`, on an event loop."""
         __tracebackhide__ = True
         return await self._aanswered(
-            _asserting(self.app, expect(callee_of(task), args, expected), count, states)
+            asserting(self.app, expect(callee_of(task), args, expected), count, states)
         )
 
     def refute_enqueued(self, task: Any, *args: Any, **expected: Any) -> None:
@@ -289,20 +292,6 @@ async def _arun(app: PgQueue, host: AsyncHost, asking: Asking[T]) -> T:
             answer = await aperform(app, host, asked.attempt)
         else:
             answer = await host.rows(asked.sql)
-
-
-def _asserting(
-    app: PgQueue, expected: Expected, count: int | None, states: Sequence[State]
-) -> Asking[list[SeenJob]]:
-    __tracebackhide__ = True
-    there = yield from looking(app, states=states)
-    found = [job for job in there if not expected.differences(job)]
-    if (len(found) == count) if count is not None else found:
-        return found
-    others = yield from looking(app, task=expected.callee.name, states=STATES)
-    known = {job.id for job in there}
-    there += [job for job in others if job.id not in known]
-    raise AssertionError(failure(expected, count, len(found), there))
 
 
 def _found(app: PgQueue, job: JobHandle | int) -> Asking[list[SeenJob]]:

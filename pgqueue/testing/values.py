@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import json
 from collections import Counter
 from dataclasses import dataclass, field
@@ -141,10 +143,11 @@ def _decoded(row: dict[str, Any], task: Task[..., Any] | None) -> tuple[Any, Any
     if task is not None:
         values = {"suspect": False, "expired": False, "crash_count": 0, **row}
         attempt = Attempt(ClaimedJob(**{name: values[name] for name in ClaimedJob._fields}), task)
-        try:
-            return execution.prepare(attempt), attempt.meta or {}
-        except PgQueueError:  # another version, or a key that is missing: as it is stored
-            pass
+        # Of another version, or with a key that is missing: as it is stored.
+        with contextlib.suppress(PgQueueError):
+            # In a context of its own: what a job carries is for its handler.
+            args = contextvars.copy_context().run(execution.prepare, attempt)
+            return args, attempt.meta or {}
     return payload.decode(row["args"]), payload.decode(row["meta"])
 
 

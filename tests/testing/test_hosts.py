@@ -294,3 +294,16 @@ def test_literals_are_read_alike_whatever_the_host_has_set(
     ran = jobs.run_job(shop.fail, "it's \\ C:\\new")
     recorded = conn.execute("select message from pgqueue.attempts").fetchone()
     assert recorded == (str(ran.error),) == ("it's \\ C:\\new",)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.mark.anyio
+async def test_in_a_test_that_anyio_runs(shop: Shop, shared_dsn: str) -> None:
+    async with ASYNC["session on psycopg"](shared_dsn) as session:
+        await shop.anote.using(session).aenqueue("a")
+        assert len(await JobTester(shop.app, session).adrain()) == 1
+    assert shop.done == ["a"]

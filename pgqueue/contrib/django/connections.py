@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
-from django.db import connections, reset_queries
+from django.db import close_old_connections, connections, reset_queries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -18,18 +18,17 @@ if TYPE_CHECKING:
 def around_job() -> Iterator[None]:
     """Drop what is broken or too old before and after; CONN_MAX_AGE keeps the others."""
     reset_queries()
-    _close_old_connections()
+    _close_old()
     try:
         yield
     finally:
-        _close_old_connections()
+        _close_old()
 
 
-def _close_old_connections() -> None:
-    """As Django's, which would close a connection in the transaction of a TestCase."""
-    for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
-            connection.close_if_unusable_or_obsolete()
+def _close_old() -> None:
+    """Close those, unless the caller is inside of atomic(), as a TestCase is: one is in use."""
+    if not any(each.in_atomic_block for each in connections.all(initialized_only=True)):
+        close_old_connections()
 
 
 @asynccontextmanager
