@@ -69,6 +69,7 @@ def draining(app: PgQueue, terms: Terms) -> Asking[Drained]:
     passed: set[int] = set()
     while (job_to_run := (yield from _next(terms, passed))) is not None:
         if len(ran) >= terms.limit:
+            yield ask("leave", worker_id=worker_id)
             raise AssertionError(_endless(ran, terms))
         one = yield from _attempt(app, job_to_run, worker_id)
         if one is None:
