@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import psycopg
 
 from pgqueue.job import ClaimedJob
-from pgqueue.outcome import Succeeded
 from pgqueue.wire import Statement
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from pgqueue.config import Settings
     from pgqueue.connections import Connection
-    from pgqueue.outcome import Unsuccessful
+    from pgqueue.outcome import Succeeded, Unsuccessful
     from pgqueue.wire import Flight, Wire
 
 Verdict = Literal["mine", "recorded", "lost", "busy"]
@@ -260,10 +259,3 @@ def _documents(outcomes: Sequence[Unsuccessful]) -> str:
     for document in documents:
         document["outcome"] = document.pop("ending")
     return json.dumps(documents)
-
-
-def finish_values(done: Succeeded | Unsuccessful, worker: str) -> tuple[str, dict[str, Any]]:
-    """The statement that records one outcome, and its parameters; for who has no exchange."""
-    if isinstance(done, Succeeded):
-        return "finish_succeeded", _successes([done])
-    return "finish_unsuccessful", {"outcomes": _documents([done]), "worker": worker}

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from pgqueue.testing.asking import Asking
     from pgqueue.testing.values import Ended
 
+NAME: Final = "pgqueue.testing"
+"""The name of the worker that a test is, as attempts show it."""
 TTL: Final = 3600
 """Seconds for which the test counts as a living worker: nobody shall rescue its jobs."""
 A_MOMENT: Final = 0.001
@@ -114,7 +116,7 @@ def _is_error(ran: RanJob) -> bool:
 def _registered() -> Asking[int]:
     rows = yield ask(
         "register_worker",
-        name="pgqueue.testing",
+        name=NAME,
         hostname=socket.gethostname(),
         pid=os.getpid(),
         version=__version__,
@@ -182,10 +184,12 @@ def _performed(app: PgQueue, job: ClaimedJob) -> Asking[Performed]:
 
 def _recorded(done: Outcome) -> Asking[bool]:
     """Record an outcome, as an exchange does; whether its lease still stood."""
-    if isinstance(done, Succeeded | Unsuccessful):
-        name, values = store.finish_values(done, "pgqueue.testing")
-        rows = yield ask(name, **values)
-        return bool(rows)
+    if isinstance(done, Succeeded):
+        values = store._successes([done])  # noqa: SLF001 - an exchange of one, without its wire
+        return bool((yield ask("finish_succeeded", **values)))
+    if isinstance(done, Unsuccessful):
+        outcomes = store._documents([done])  # noqa: SLF001 - as above
+        return bool((yield ask("finish_unsuccessful", outcomes=outcomes, worker=NAME)))
     return not isinstance(done, Lost)
 
 
