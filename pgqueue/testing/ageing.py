@@ -12,7 +12,7 @@ from pgqueue.testing.asking import Ask, literal
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pgqueue.client import JobHandle
+    from pgqueue.handle import JobHandle
     from pgqueue.testing.asking import Asking
 
 LEFT_ALONE: Final = frozenset({"workers"})
@@ -55,7 +55,9 @@ def ids_of(jobs: Any) -> list[int] | None:
     """The ids of jobs, given as handles, seen jobs or numbers; None for all."""
     if jobs is None:
         return None
-    many: list[JobHandle | int] = [jobs] if isinstance(jobs, int) or hasattr(jobs, "id") else jobs
+    many: list[JobHandle[Any] | int] = (
+        [jobs] if isinstance(jobs, int) or hasattr(jobs, "id") else jobs
+    )
     return [job if isinstance(job, int) else job.id for job in many]
 
 

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from pgqueue.app import PgQueue
-    from pgqueue.client import JobHandle, Producer
+    from pgqueue.client import Producer
+    from pgqueue.handle import JobHandle
     from pgqueue.job import NewJob
 
 RunJob = Callable[[Any, int], object]
@@ -47,49 +48,49 @@ class InlineProducer:
         """As of the Producer."""
         return type(self)(self._producer.waiting(patience), self._tasks, self._run, self._arun)
 
-    def one(self, job: NewJob) -> JobHandle:
+    def one(self, job: NewJob) -> JobHandle[Any]:
         """Enqueue a job, and run it."""
         handle = self._producer.one(job)
         self._at_once(job, handle)
         return handle
 
-    async def aone(self, job: NewJob) -> JobHandle:
+    async def aone(self, job: NewJob) -> JobHandle[Any]:
         """As `one`."""
         handle = await self._producer.aone(job)
         await self._aat_once(job, handle)
         return handle
 
-    def many(self, jobs: Iterable[NewJob], take: Callable[[list[JobHandle]], object]) -> None:
+    def many(self, jobs: Iterable[NewJob], take: Callable[[list[JobHandle[Any]]], object]) -> None:
         """Enqueue jobs, then run them in their order."""
         listed = list(jobs)
-        handles: list[JobHandle] = []
+        handles: list[JobHandle[Any]] = []
         self._producer.many(listed, handles.extend)
         take(handles)
         for job, handle in zip(listed, handles, strict=True):
             self._at_once(job, handle)
 
     async def amany(
-        self, jobs: Iterable[NewJob], take: Callable[[list[JobHandle]], object]
+        self, jobs: Iterable[NewJob], take: Callable[[list[JobHandle[Any]]], object]
     ) -> None:
         """As `many`."""
         listed = list(jobs)
-        handles: list[JobHandle] = []
+        handles: list[JobHandle[Any]] = []
         await self._producer.amany(listed, handles.extend)
         take(handles)
         for job, handle in zip(listed, handles, strict=True):
             await self._aat_once(job, handle)
 
-    def _at_once(self, job: NewJob, handle: JobHandle) -> None:
+    def _at_once(self, job: NewJob, handle: JobHandle[Any]) -> None:
         if self._runs(job, handle):
             with _one_deeper(job.task):
                 self._run(self._producer.connection, handle.id)
 
-    async def _aat_once(self, job: NewJob, handle: JobHandle) -> None:
+    async def _aat_once(self, job: NewJob, handle: JobHandle[Any]) -> None:
         if self._runs(job, handle):
             with _one_deeper(job.task):
                 await self._arun(self._producer.connection, handle.id)
 
-    def _runs(self, job: NewJob, handle: JobHandle) -> bool:
+    def _runs(self, job: NewJob, handle: JobHandle[Any]) -> bool:
         return handle.created and (not self._tasks or job.task in self._tasks)
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pgqueue.app import PgQueue
-from pgqueue.client import JobHandle
 from pgqueue.errors import ConfigError, JobNotFound
+from pgqueue.handle import JobHandle
 from pgqueue.job import NewJob
 from pgqueue.tasks import Task
 from pgqueue.testing import inline as inlining
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pgqueue.testing.asking import Asking
     from pgqueue.testing.values import Drained, RanJob, SeenJob
 
-    Jobs = JobHandle | SeenJob | int | Iterable[JobHandle | SeenJob | int]
+    Jobs = JobHandle[Any] | SeenJob | int | Iterable[JobHandle[Any] | SeenJob | int]
 
 T = TypeVar("T")
 
@@ -134,7 +134,7 @@ class JobTester:
         """As `enqueued`, on an event loop."""
         return await self._aanswered(looking(self.app, task=_name(task), states=states))
 
-    def job(self, job: JobHandle | int) -> SeenJob:
+    def job(self, job: JobHandle[Any] | int) -> SeenJob:
         """A job, as this transaction sees it.
 
         Raises:
@@ -142,7 +142,7 @@ class JobTester:
         """
         return _only(self._answered(_found(self.app, job)), job)
 
-    async def ajob(self, job: JobHandle | int) -> SeenJob:
+    async def ajob(self, job: JobHandle[Any] | int) -> SeenJob:
         """As `job`, on an event loop."""
         return _only(await self._aanswered(_found(self.app, job)), job)
 
@@ -235,9 +235,9 @@ class JobTester:
 
         return inlining.inline(self.app, [callee_of(task).name for task in tasks], run, arun)
 
-    def _handle(self, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> JobHandle:
+    def _handle(self, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> JobHandle[Any]:
         if isinstance(task, Task | NewJob):
-            handle: JobHandle = self._producer().one(_new_job(task, args, kwargs))
+            handle: JobHandle[Any] = self._producer().one(_new_job(task, args, kwargs))
             return handle
         callee_of(task)
         return _handle_of(task.enqueue(*args, **kwargs))
@@ -294,17 +294,17 @@ async def _arun(app: PgQueue, host: AsyncHost, asking: Asking[T]) -> T:
             answer = await host.rows(asked.sql)
 
 
-def _found(app: PgQueue, job: JobHandle | int) -> Asking[list[SeenJob]]:
+def _found(app: PgQueue, job: JobHandle[Any] | int) -> Asking[list[SeenJob]]:
     return (yield from looking(app, id_=job if isinstance(job, int) else job.id))
 
 
-def _only(found: list[SeenJob], job: JobHandle | int) -> SeenJob:
+def _only(found: list[SeenJob], job: JobHandle[Any] | int) -> SeenJob:
     if not found:
         raise JobNotFound(f"this transaction sees no job {job!r}")
     return found[0]
 
 
-def _handle_of(result: Any) -> JobHandle:
+def _handle_of(result: Any) -> JobHandle[Any]:
     """The handle of a result of Django's framework."""
     return JobHandle(int(result.id), getattr(result, "created", True))
 
@@ -319,7 +319,7 @@ def _new_job(
     return replace(task, delay=None, run_at=None)
 
 
-def _ran(ran: RanJob | None, handle: JobHandle) -> RanJob:
+def _ran(ran: RanJob | None, handle: JobHandle[Any]) -> RanJob:
     if ran is None:
         raise AssertionError(
             f"job {handle.id} could not be run: another job holds the key, and it is not due, "

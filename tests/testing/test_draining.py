@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import psycopg
 import pytest
 
 from pgqueue.app import PgQueue
-from pgqueue.context import current_job
+from pgqueue.context import JobContext, current_job
 from pgqueue.crypto import AesGcmCodec
 from pgqueue.errors import UnknownTask
 from pgqueue.outcome import HeldBack
@@ -288,3 +292,24 @@ def test_encrypted_arguments_are_opened_and_a_missing_key_is_an_error(conn: Conn
         app_with(None).drain()
     jobs.age(60)
     assert jobs.drain()[0].result == "secret"
+
+
+def test_handlers_run_in_their_middleware_and_with_what_their_jobs_carry(
+    jobs: JobTester, shop: Shop, conn: Conn
+) -> None:
+    tenant: ContextVar[str] = ContextVar("tenant")
+    shop.app.carry(tenant)
+
+    @shop.app.middleware
+    @contextmanager
+    def note(context: JobContext) -> Iterator[None]:
+        shop.done.append((context.task, tenant.get()))
+        yield
+
+    token = tenant.set("acme")
+    shop.note.using(conn).enqueue("a")
+    tenant.reset(token)
+    assert len(jobs.enqueued()) == 1
+    jobs.drain()
+    assert shop.done == [("shop.note", "acme"), "a"]
+    assert tenant.get(None) is None
