@@ -38,7 +38,7 @@ class Performed(NamedTuple):
 
 def perform(app: PgQueue, host: Host, attempt: Attempt) -> Performed:
     """Run an attempt through a synchronous connection."""
-    transactional = attempt.task.transactional
+    transactional = bool(attempt.task.transactional)
     if transactional and attempt.task.is_async and isinstance(host, OwnHost):
         done: Performed = host.complete(_on_own(app, attempt))
         return done
@@ -58,7 +58,7 @@ def perform(app: PgQueue, host: Host, attempt: Attempt) -> Performed:
 
 async def aperform(app: PgQueue, host: AsyncHost, attempt: Attempt) -> Performed:
     """As `perform`, on an event loop; a plain handler runs on it too, and blocks it."""
-    transactional = attempt.task.transactional
+    transactional = bool(attempt.task.transactional)
     token, undo = await host.begin(transactional=transactional), True
     try:
         if transactional:
@@ -126,6 +126,11 @@ def _settled(attempt: Attempt, rows: list[Any]) -> Performed:
 
 def _lend(attempt: Attempt, driver: Driver | None) -> None:
     """Give a transactional handler the connection that it will ask its context for."""
+    if attempt.task.transactional is not True:
+        raise TypeError(
+            f"{attempt.task.name} is transactional={attempt.task.transactional!r}: JobTester runs "
+            "transactional=True alone; test what the handler does by a call of it, with a session"
+        )
     wanted = psycopg.AsyncConnection if attempt.task.is_async else psycopg.Connection
     if not isinstance(driver, wanted):
         kind = "an async def" if attempt.task.is_async else "a plain def"
