@@ -25,7 +25,7 @@ _PLAIN: Final = {
     "attempts": "job_id, lease, attempt, outcome, worker_id, worker, started_at, finished_at, "
     "error_type",
 }
-_SHARED: Final = ("workers", "sleepers", "lanes", "queues", "steps")
+_SHARED: Final = ("workers", "sleepers", "lanes", "queues", "retention", "steps")
 _ENQUEUED: Final = (
     "id, task, args, queue, priority, created_at, run_at, expires_at, max_attempts, timeout, key, "
     "key_scope, meta, version"

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from pgqueue.keys import FromArgs, OnConflict, Until
+    from pgqueue.retention import Retention
     from pgqueue.retry import RetryRule
 
 
@@ -24,6 +25,10 @@ class TaskOptions(TypedDict, total=False):
         timeout: seconds for one attempt, or a timedelta; None for no limit.
         retry: how long to wait after a failure.
         dead_on: exceptions after which no retry can help.
+        retention: how long its jobs are kept after their end, in seconds or as a timedelta, None
+            for ever: one time for all final states, or by state; what it does not say, the app's
+            Settings.retention does.
+        ephemeral: a job that succeeds is deleted at once, with its result; all others stay.
         transactional: the handler's writes on `context.connection` and the job's finish are one
             commit.
         version: of the arguments; kept with the job. A worker gives back what is newer.
@@ -39,6 +44,8 @@ class TaskOptions(TypedDict, total=False):
     timeout: float | timedelta | None
     retry: RetryRule
     dead_on: tuple[type[BaseException], ...]
+    retention: Retention
+    ephemeral: bool
     transactional: bool
     version: int
     upgrade: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]

@@ -1,15 +1,3 @@
--- Deletes final jobs, their attempts, and their keys; a key whose window is open stays.
+-- Deletes final jobs with everything that belongs to them; a key whose window is open stays.
 -- By: delete. Locks: rows of jobs and keys that it holds already.
-with attempt as (
-    delete from pgqueue.attempts where job_id = any (%(ids)s::bigint[])
-),
-freed as (
-    delete from pgqueue.idempotency_keys as held
-    using pgqueue.jobs as job
-    where job.id = any (%(ids)s::bigint[])
-        and held.scope = coalesce(job.key_scope, job.task)
-        and held.key = job.key
-        and held.job_id = job.id
-        and (held.until is not null or held.expires_at <= clock_timestamp())
-)
-delete from pgqueue.jobs where id = any (%(ids)s::bigint[])
+select pgqueue.remove_jobs(%(ids)s::bigint[])

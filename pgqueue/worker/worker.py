@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 
-from pgqueue import listen, revision, store
+from pgqueue import listen, pruning, revision, store
 from pgqueue._version import __version__
 from pgqueue.errors import ConnectionFailed
 from pgqueue.telemetry import events
@@ -26,7 +26,7 @@ from pgqueue.worker.lanes import Lanes
 from pgqueue.worker.ledger import Ledger
 from pgqueue.worker.link import Link
 from pgqueue.worker.registry import Registry
-from pgqueue.worker.steps import depths, expire, keys, probe, rescue
+from pgqueue.worker.steps import dead, depths, expire, keys, probe, prune, rescue
 from pgqueue.worker.steps.rota import Rota, Step
 from pgqueue.worker.transactions import AsyncTransactions, Transactions
 
@@ -137,8 +137,10 @@ class Worker:
     def _register(self, connection: Connection) -> None:
         revision.check(connection)
         settings = self._settings
-        names = [probe.NAME, expire.NAME, keys.NAME, depths.NAME]
+        names = [probe.NAME, expire.NAME, keys.NAME, depths.NAME, prune.NAME, dead.NAME]
         store.run(connection, settings, "add_steps", {"names": names})
+        said = [(task.name, task.retention) for task in self._app.tasks.values()]
+        pruning.announce(connection, settings, said)
         hostname = socket.gethostname()
         name = f"{hostname}:{os.getpid()}"
         values = {
@@ -219,6 +221,8 @@ class Worker:
             expire.NAME: expire.Expire(self._settings, self._emit),
             keys.NAME: keys.SweepKeys(self._settings),
             depths.NAME: depths.CountDepths(self._settings, self._emit),
+            prune.NAME: prune.Prune(self._settings, self._emit),
+            dead.NAME: dead.WatchDead(self._settings, self._emit),
         }
         return Rota(link, steps, self._emit)
 
