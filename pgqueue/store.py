@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from pgqueue.config import Settings
     from pgqueue.connections import Connection
-    from pgqueue.outcome import Succeeded, Unsuccessful
+    from pgqueue.outcome import Ephemeral, Succeeded, Unsuccessful
     from pgqueue.wire import Flight, Wire
 
-Verdict = Literal["mine", "recorded", "lost", "busy"]
+Verdict = Literal["mine", "recorded", "lost", "gone", "busy"]
 
 BATCH: Final = 500
 """Jobs in one exchange: the plans are checked up to here, and more gained nothing measurable."""
@@ -110,6 +110,7 @@ def send(
     worker: str,
     succeeded: Sequence[Succeeded] = (),
     unsuccessful: Sequence[Unsuccessful] = (),
+    ephemeral: Sequence[Ephemeral] = (),
     lanes: Sequence[LaneClaim] = (),
     room: int = 0,
     suspect_id: int | None = None,
@@ -124,6 +125,7 @@ def send(
         worker: the worker's name, kept with unsuccessful attempts.
         succeeded: outcomes, in any order; at most BATCH.
         unsuccessful: outcomes, in any order; at most BATCH.
+        ephemeral: outcomes, in any order; at most BATCH.
         lanes: where to claim, best first.
         room: how many jobs to claim at most; 0 claims nothing.
         suspect_id: the suspect that this worker is about to start; None names none.
@@ -143,12 +145,15 @@ def send(
         statements.append(_statement("finish_unsuccessful", values))
     if not settings.synchronous_commit:
         statements.append(_statement("asynchronous", {}))
+    if ephemeral:
+        statements.append(_statement("finish_ephemeral", _successes(ephemeral)))
+    finishes = len(statements) - 1
     if suspect_id is not None:
         names = {"worker_id": worker_id, "job_id": suspect_id}
         statements.append(_statement("name_suspect", names))
     if claims:
         statements.append(_statement("claim", _claim(worker_id, lanes, room)))
-    return Sent(wire, wire.start(statements), bool(succeeded) + bool(unsuccessful), claims=claims)
+    return Sent(wire, wire.start(statements), finishes, claims=claims)
 
 
 def _statement(name: str, given: Mapping[str, str | int | None]) -> Statement:

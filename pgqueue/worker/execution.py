@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pgqueue import codec, handler, outcome, payload
 from pgqueue.converters.arguments import encode_result
 from pgqueue.errors import InvalidPayload, KeyMissing
-from pgqueue.outcome import HeldBack, JobTimeout, Succeeded, Unsuccessful
+from pgqueue.outcome import Ephemeral, HeldBack, JobTimeout, Succeeded, Unsuccessful
 from pgqueue.redaction import MARK
 
 if TYPE_CHECKING:
@@ -103,8 +103,10 @@ def succeeded(
     """The outcome of a handler that returned; a result that JSON cannot hold makes it dead.
 
     A handler that finished its own job, in a transaction that the worker does not know, returns
-    the outcome itself.
+    the outcome itself. What a handler of an ephemeral task returned is kept nowhere.
     """
+    if attempt.task.ephemeral and not isinstance(value, _ENDED):
+        return Ephemeral(attempt.job.id, attempt.job.lease, None)
     if value is None:
         return Succeeded(attempt.job.id, attempt.job.lease, None)
     if isinstance(value, _ENDED):
