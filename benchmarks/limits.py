@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks import (
     crowd,
+    ephemeral,
     finding,
     idle,
     latency,
@@ -17,6 +18,7 @@ from benchmarks import (
     memory,
     processes,
     producers,
+    prune,
     sleeping,
     snapshot,
     start,
@@ -55,6 +57,8 @@ LIMITS: Final = {
     "start": Limit(start.measure, 3),
     "unknown": Limit(unknown.measure, 3),
     "locked": Limit(locked.measure, 3),
+    "prune": Limit(prune.measure, 3),
+    "ephemeral": Limit(ephemeral.measure, 3),
 }
 ALL: Final = "all"
 

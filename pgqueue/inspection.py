@@ -20,6 +20,7 @@ from pgqueue.redaction import HIDDEN, MARK, Redaction
 from pgqueue.schema import attempts, jobs
 from pgqueue.views import (
     COUNT_CAP,
+    REACH,
     AttemptView,
     Count,
     JobFilter,
@@ -27,6 +28,7 @@ from pgqueue.views import (
     JobView,
     QueueStatus,
     Status,
+    Upkeep,
     WorkerView,
 )
 
@@ -157,8 +159,11 @@ class Inspector:
             ended = _fixed(connection, "status_ended", cap)
             workers = _fixed(connection, "status_workers", {})
             limits = _fixed(connection, "queue_list", {})
+            [(dead, oldest)] = _fixed(connection, "count_dead", cap | {"reach": REACH})
+            [pruned] = _fixed(connection, "status_prune", {})
         queues = _queues(lanes, running, ended, limits)
-        return Status(queues=queues, workers=_workers(workers, running))
+        upkeep = Upkeep(Count.capped(dead), oldest, *pruned)
+        return Status(queues=queues, workers=_workers(workers, running), upkeep=upkeep)
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:

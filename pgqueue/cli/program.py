@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from pgqueue._version import __version__
-from pgqueue.cli import demo, enqueue, jobs, migrate, queues, status, worker
+from pgqueue.cli import demo, enqueue, jobs, migrate, queues, retention, status, worker
 
 program = typer.Typer(
     name="pgqueue",
@@ -20,6 +20,8 @@ program.command("worker")(worker.run_worker)
 program.command("enqueue")(enqueue.enqueue)
 program.add_typer(jobs.group, name="jobs")
 program.add_typer(queues.group, name="queues")
+program.add_typer(retention.group, name="retention")
+program.command("prune")(retention.prune)
 program.command("status")(status.status)
 program.command("demo", **demo.SETTINGS)(demo.demo)
 

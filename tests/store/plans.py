@@ -15,22 +15,34 @@ if TYPE_CHECKING:
     from pgqueue.connections import Connection
 
 TYPES = {
+    "after": "bigint",
+    "cap": "bigint",
     "caps": "integer[]",
     "crash_cap": "smallint",
     "culprit": "bigint",
     "floor_ids": "bigint[]",
     "floor_times": "timestamptz[]",
+    "id": "bigint",
     "ids": "bigint[]",
     "intended": "boolean",
+    "lease": "bigint",
     "leases": "bigint[]",
+    "name": "text",
+    "older_than": "float8",
     "outcomes": "jsonb",
     "priorities": "smallint[]",
     "queues": "text[]",
+    "reach": "bigint",
     "results": "jsonb",
     "room": "smallint",
+    "size": "bigint",
     "started": "bigint[]",
+    "states": "text[]",
+    "until": "bigint",
+    "walk": "text",
     "worker": "text",
     "worker_id": "bigint",
+    "young": "float8",
 }
 
 

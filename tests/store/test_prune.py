@@ -334,6 +334,15 @@ def test_it_says_when_it_is_behind_once_for_a_while(
     assert 1.9 * DAY < place(tables)["overdue"] < 2 * DAY
 
 
+def test_a_job_from_the_future_holds_nothing_up(
+    own: Connection, tables: Tables, ended: Callable[..., int]
+) -> None:
+    future = ended("succeeded", -400 * DAY)
+    ended("succeeded", 2 * DAY)
+    turn(own, tables)
+    assert left(tables) == [future]
+
+
 def test_a_part_of_ids_that_are_gone_is_passed_and_not_searched(
     own: Connection, tables: Tables, ended: Callable[..., int]
 ) -> None:

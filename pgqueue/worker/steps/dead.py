@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from pgqueue import store
 from pgqueue.telemetry import events
+from pgqueue.views import COUNT_CAP, MANY_DEAD, OLD_DEAD, REACH
 
 if TYPE_CHECKING:
     from pgqueue.config import Settings
@@ -17,12 +18,6 @@ EVERY: Final = 3600.0
 """Seconds between two warnings, whichever worker gives them."""
 LOOK: Final = 300.0
 """Seconds between two tries of a worker to be the one."""
-CAP: Final = 10_000
-REACH: Final = 100_000
-"""Counting stops here: of dead jobs, and of those that ended badly in any way."""
-MANY: Final = 1000
-OLD: Final = 30 * 86_400.0
-"""Dead jobs, and seconds, from which on it is worth a warning."""
 
 
 class WatchDead:
@@ -35,8 +30,9 @@ class WatchDead:
         """Count when it is this worker's turn, and warn of many, or of old ones."""
         turn = {"name": NAME, "every": EVERY}
         if store.run(connection, self._settings, "take_step", turn):
-            bounds = {"cap": CAP + 1, "reach": REACH}
+            bounds = {"cap": COUNT_CAP + 1, "reach": REACH}
             [(count, oldest)] = store.run(connection, self._settings, "count_dead", bounds)
-            if count >= MANY or (oldest or 0.0) > OLD:
-                self._emit(events.DeadJobsKept(min(count, CAP), count > CAP, oldest or 0.0))
+            if count >= MANY_DEAD or (oldest or 0.0) > OLD_DEAD:
+                counted = min(count, COUNT_CAP)
+                self._emit(events.DeadJobsKept(counted, count > COUNT_CAP, oldest or 0.0))
         return LOOK
