@@ -147,6 +147,7 @@ class Terms:
             "after": walk.after,
             "until": max(min(walk.after + measure.span, newest), walk.after),
             "size": measure.size,
+            "newest": newest,
             "young": walk.young,
             "older_than": self.older_than,
             "states": list(self.states),

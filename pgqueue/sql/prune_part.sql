@@ -55,7 +55,7 @@ held as materialized (
 gone as materialized (
     select pgqueue.remove_jobs(array(select id from held)) where exists (select from held)
 ),
-came as materialized (
+further as materialized (
     select
         coalesce(
             (select id - 1 from young),
@@ -64,15 +64,22 @@ came as materialized (
         case when (select id from young) is null then extract(
             epoch from (select now from clock) - make_interval(secs => %(young)s::float8)
                 - max(part.created_at)
-        )::float8 end as overdue
+        )::float8 end as late
     from part
+),
+came as materialized (
+    select
+        further.cursor,
+        case when further.cursor < %(newest)s::bigint then greatest(further.late, 0) else 0 end
+            as overdue
+    from further
 ),
 noted as (
     update pgqueue.steps as step
     set place = coalesce(step.place, '{}')
         || jsonb_build_object(%(walk)s::text, came.cursor)
         || case when %(walk)s::text = 'sweep' then '{}'
-            else jsonb_build_object('overdue', coalesce(came.overdue, 0)) end
+            else jsonb_build_object('overdue', came.overdue) end
     from came
     where step.name = %(name)s
 )
@@ -81,5 +88,5 @@ select
     (select count(*) from held) + 0 * (select count(*) from gone),
     came.cursor,
     (select id from young) is not null,
-    coalesce(came.overdue, 0)
+    came.overdue
 from came

@@ -28,6 +28,7 @@ TYPES = {
     "lease": "bigint",
     "leases": "bigint[]",
     "name": "text",
+    "newest": "bigint",
     "older_than": "float8",
     "outcomes": "jsonb",
     "priorities": "smallint[]",

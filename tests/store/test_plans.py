@@ -217,6 +217,7 @@ def test_a_prune_walks_the_primary_key(
         "after": 5000,
         "until": 15000,
         "size": batch,
+        "newest": 20000,
         "young": 86400,
         "older_than": None,
         "states": "{succeeded,dead,cancelled,expired}",

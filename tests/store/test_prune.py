@@ -332,6 +332,9 @@ def test_it_says_when_it_is_behind_once_for_a_while(
     assert isinstance(behind, events.PruneBehind)
     assert 1.9 * DAY < behind.overdue < 2 * DAY
     assert 1.9 * DAY < place(tables)["overdue"] < 2 * DAY
+    monkeypatch.setattr(prune, "BURST", 1.0)
+    assert turn(own, tables, step) == IDLE
+    assert place(tables)["overdue"] == 0
 
 
 def test_a_job_from_the_future_holds_nothing_up(
