@@ -22,7 +22,7 @@ from pgqueue.bulk import Bulk
 from pgqueue.client import OwnConnections, Producer
 from pgqueue.config import Settings, resolve_dsn
 from pgqueue.errors import ConfigError, UnknownTask
-from pgqueue.keeper import Keeper
+from pgqueue.housekeeping import Housekeeper
 from pgqueue.operations import Operator
 from pgqueue.options import chosen
 from pgqueue.payload import SizeWatch
@@ -286,9 +286,9 @@ class PgQueue(Enqueuer):
         return Queues(self._own)
 
     @property
-    def retention(self) -> Keeper:
-        """Lists and sets how long jobs are kept, and prunes by hand; see `keeper.Keeper`."""
-        return Keeper(self._own, self.settings)
+    def retention(self) -> Housekeeper:
+        """Lists and sets how long jobs are kept, and prunes; see `housekeeping.Housekeeper`."""
+        return Housekeeper(self._own, self.settings)
 
     def set_queue(self, name: str, *, max_depth: int | None) -> QueueLimit:
         """Set how many due jobs may wait in a queue before it takes no more; None for no limit.

@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 
     from pgqueue.client import OwnConnections
     from pgqueue.connections import Connection
+    from pgqueue.job import State
 
 BATCH: Final = 1000
 """Jobs that one transaction changes at most: short locks, and little to do again if it fails."""
 
 REQUEUEABLE: Final = ("dead", "cancelled", "expired")
+
+WAITING: Final[tuple[State, ...]] = ("ready", "blocked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,10 @@ class Operator:
         """Delete final jobs, with what is recorded of them."""
         return self._apply(_delete, ids, states)
 
+    def purge(self, ids: Iterable[int]) -> Report:
+        """Delete jobs that wait to be run, as if they had never been enqueued."""
+        return self._apply(_purge, ids, ())
+
     def _apply(
         self,
         action: Callable[[Connection, list[int], Collection[str], Report], None],
@@ -129,6 +136,18 @@ def _delete(
             )
     final = [job_id for job_id, state in jobs.items() if state in FINAL_STATES]
     _write(connection, "operator_delete", final, "deleted", report)
+
+
+def _purge(connection: Connection, ids: list[int], states: Collection[str], report: Report) -> None:
+    _lock_keys(connection, {(job.scope, job.key) for job in _read(connection, ids) if job.key})
+    jobs = _lock_jobs(connection, ids, states, report)
+    for job_id, state in jobs.items():
+        if state not in WAITING:
+            report.refused[job_id] = JobConflict(
+                f"job {job_id} is {state} by now: only jobs that wait are purged"
+            )
+    waiting = [job_id for job_id, state in jobs.items() if state in WAITING]
+    _write(connection, "operator_delete", waiting, "purged", report)
 
 
 def _requeue(

@@ -1,11 +1,11 @@
 """pgqueue retention and pgqueue prune: how long jobs are kept after their end."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
-from pgqueue.cli.failures import FAILED, NOTHING_MATCHED, USAGE
+from pgqueue.cli.confirm import confirm
+from pgqueue.cli.failures import NOTHING_MATCHED
 from pgqueue.cli.options import Dsn, Json, Yes, database
 from pgqueue.cli.output import counted, print_json, print_table, say, warn
 from pgqueue.errors import ConfigError
@@ -97,7 +97,7 @@ def prune(
             if dry_run:
                 _show(found, as_json=as_json)
                 return
-            _confirm(sum(found.values()))
+            confirm(f"delete {counted(sum(found.values()))} by age")
         gone = app.retention.prune(older_than=age, states=wanted)
     if as_json:
         print_json({"deleted": gone})
@@ -111,17 +111,6 @@ def _show(found: "Mapping[tuple[str, State], int]", *, as_json: bool) -> None:
         print_json([dict(zip(_PREVIEW, row, strict=True)) for row in rows])
     else:
         print_table(_PREVIEW, rows, empty="nothing would be deleted")
-
-
-def _confirm(count: int) -> None:
-    if not sys.stdin.isatty():
-        warn(f"error: to delete {counted(count)} by age needs --yes where nobody can be asked")
-        raise typer.Exit(USAGE)
-    sys.stderr.write(f"delete {counted(count)}? [y/N] ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        warn("nothing was done")
-        raise typer.Exit(FAILED)
 
 
 def _sentence(rule: "RetentionRule") -> str:

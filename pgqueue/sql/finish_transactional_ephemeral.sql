@@ -5,7 +5,7 @@
 with held as materialized (
     select job.id
     from pgqueue.jobs as job
-    where job.id = %(id)s and job.lease = %(lease)s
+    where job.id = %(id)s::bigint and job.lease = %(lease)s::bigint
     for update
 ),
 gone as materialized (

@@ -123,6 +123,11 @@ def succeeded(
     return Succeeded(attempt.job.id, attempt.job.lease, result)
 
 
+def finish_statement(attempt: Attempt) -> str:
+    """The statement by which a transactional task records its success."""
+    return f"finish_transactional{'_ephemeral' if attempt.task.ephemeral else ''}"
+
+
 def failed(attempt: Attempt, error: BaseException) -> Unsuccessful:
     """The outcome of a handler that raised."""
     return outcome.decide(error, attempt.job, attempt.task.retry, attempt.task.dead_on)

@@ -88,7 +88,9 @@ class Transactions:
         with connection.pipeline():
             store.execute(connection, "limits", store.limits(self._settings))
             cursor = store.execute(
-                connection, _finish_name(attempt), _finish_values(attempt, value, self._settings)
+                connection,
+                execution.finish_statement(attempt),
+                _finish_values(attempt, value, self._settings),
             )
         if cursor.fetchone() is None:
             raise LeaseLost(f"job {attempt.job.id}: lease {attempt.job.lease} was lost")
@@ -155,7 +157,7 @@ class AsyncTransactions:
             cursor = psycopg.AsyncCursor(connection)
             await cursor.execute(store.statement("limits"), store.limits(self._settings))
             cursor = psycopg.AsyncCursor(connection)
-            await cursor.execute(store.statement(_finish_name(attempt)), values)
+            await cursor.execute(store.statement(execution.finish_statement(attempt)), values)
         if await cursor.fetchone() is None:
             raise LeaseLost(f"job {attempt.job.id}: lease {attempt.job.lease} was lost")
 
@@ -170,10 +172,6 @@ def _no_connection(attempt: Attempt, error: Exception) -> Outcome:
     return outcome.interrupted(
         attempt.job, f"no connection for its transaction: {error}", delay=NO_CONNECTION_PAUSE
     )
-
-
-def _finish_name(attempt: Attempt) -> str:
-    return f"finish_transactional{'_ephemeral' if attempt.task.ephemeral else ''}"
 
 
 def _finish_values(attempt: Attempt, value: Any, settings: Settings) -> dict[str, Any]:

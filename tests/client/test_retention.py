@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pgqueue import ConfigError, InvalidName, PgQueue, keeper, pruning
+from pgqueue import ConfigError, InvalidName, PgQueue, housekeeping, pruning
 from pgqueue.retention import DAY
 from pgqueue.views import RetentionRule
 
@@ -127,7 +127,7 @@ def test_it_goes_part_by_part_and_says_how_far(
 
         def note(self, part: pruning.Part, took: float) -> None: ...
 
-    monkeypatch.setattr(keeper, "Measure", Small)
+    monkeypatch.setattr(housekeeping, "Measure", Small)
     for _ in range(5):
         ended("succeeded", 2)
     so_far: list[int] = []

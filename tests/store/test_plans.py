@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from pgqueue import store
+from pgqueue.config import Settings
 from tests.store.plans import Plan, explain
 
 if TYPE_CHECKING:
@@ -243,3 +245,20 @@ def test_an_ephemeral_success_is_found_by_its_id(tables: Connection, mode: str, 
 def test_dead_jobs_are_counted_along_their_index(tables: Connection, mode: str) -> None:
     plan = explain(tables, mode, "count_dead", {"cap": 10_001, "reach": 100_000})
     assert_indexed(plan, "jobs", "jobs_ended_badly")
+
+
+@modes
+def test_what_belongs_to_jobs_is_found_by_their_ids(tables: Connection, mode: str) -> None:
+    """The function's plans are its own: what it read is counted instead."""
+    counted = """
+        select relname, seq_scan from pg_stat_xact_user_tables
+        where schemaname = 'pgqueue' and seq_scan > 0"""
+    with tables.transaction(force_rollback=True):
+        store.execute(tables, "limits", store.limits(Settings()))
+        tables.execute(f"set local plan_cache_mode = {mode}".encode())
+        tables.execute("discard plans")
+        before = tables.execute(counted).fetchall()
+        tables.execute("select pgqueue.remove_jobs(%s::bigint[])", [ids(500)])
+        assert tables.execute(counted).fetchall() == before
+        left = tables.execute("select from pgqueue.jobs where id = any (%s::bigint[])", [ids(500)])
+        assert left.rowcount == 0

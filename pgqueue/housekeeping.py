@@ -29,7 +29,7 @@ ENDED_AS_MEANT: Final[tuple[State, ...]] = ("succeeded", "cancelled", "expired")
 
 
 @dataclass(frozen=True, slots=True)
-class Keeper:
+class Housekeeper:
     """Reads and writes how long jobs are kept, and prunes; each call for itself.
 
     Attributes:
