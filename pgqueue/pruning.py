@@ -94,8 +94,9 @@ class Table(NamedTuple):
     def fronts(self) -> list[Walk]:
         """The fronts, that of the shortest time first: it has the most to do."""
         return [
-            Walk(f"{keep:.0f}", keep + lag(keep), int(self.place.get(f"{keep:.0f}", 0)))
+            Walk(name, keep + lag(keep), int(self.place.get(name, 0)))
             for keep in sorted(self.keeps)
+            for name in [f"{keep:.3f}".rstrip("0").rstrip(".")]
         ]
 
     def sweep(self) -> Walk | None:

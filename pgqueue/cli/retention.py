@@ -24,6 +24,10 @@ FinalState = Annotated[
     str, typer.Argument(metavar="STATE", help="succeeded, dead, cancelled, expired.")
 ]
 _COLUMNS: Final = ("task", "state", "keep", "set by")
+_NOTHING_SAID: Final = (
+    "nobody has said yet how long jobs are kept: start a worker once, set it (pgqueue retention "
+    "set), or say --older-than"
+)
 _PREVIEW: Final = ("task", "state", "jobs")
 
 
@@ -98,6 +102,8 @@ def prune(
                 _show(found, as_json=as_json)
                 return
             confirm(f"delete {counted(sum(found.values()))} by age")
+        if age is None and not app.retention.all():
+            warn(_NOTHING_SAID)
         gone = app.retention.prune(older_than=age, states=wanted)
     if as_json:
         print_json({"deleted": gone})

@@ -111,3 +111,14 @@ def test_status_warns_of_old_dead_jobs(pgqueue: Run, ended: Insert) -> None:
     answer = pgqueue("status")
     assert answer.err.startswith("warning: 1 dead jobs are kept, one for 31 days")
     assert json.loads(pgqueue("status", "--json").out)["upkeep"]["dead"]["value"] == 1
+
+
+def test_a_prune_before_anybody_said_anything_says_why_it_does_nothing(
+    pgqueue: Run, ended: Insert, connection: psycopg.Connection[Any]
+) -> None:
+    ended("succeeded", 9)
+    connection.execute("truncate pgqueue.retention")
+    answer = pgqueue("prune")
+    assert answer.out == "deleted 0 jobs\n"
+    assert answer.err.startswith("nobody has said yet how long jobs are kept")
+    assert pgqueue("prune", "--older-than", "1d", "--yes").out == "deleted 1 job\n"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pgqueue.telemetry.events import Events
 
 NAME: Final = pruning.STEP
-IDLE: Final = 5.0
+IDLE: Final = 10.0
 """Seconds between two looks while there is nothing to prune, or another worker prunes."""
 BURST: Final = 0.1
 """Seconds of work at once: the other steps of this thread wait no longer than that."""
