@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, cast
 
 from pgqueue.errors import ConfigError
-from pgqueue.retention import DEFAULTS, Retention, by_state
+from pgqueue.retention import Retention, by_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,9 +49,10 @@ class Settings:
         ttl: a worker whose heartbeat is older than this is dead.
         crash_cap: a job that was blamed for this many dead processes is dead itself.
         retention: how long jobs are kept after their end: a time for all final states, or by
-            state, in seconds or as a timedelta, None for ever. States that it does not name keep
-            their default: succeeded 1 day, cancelled and expired 7 days, dead for ever. A task may
-            have times of its own. Read back, it is seconds by state.
+            state, in seconds or as a timedelta, None for ever. Of states that it does not name it
+            says nothing: unless somebody else does, succeeded jobs are kept for 1 day, cancelled
+            and expired ones for 7, dead ones for ever. A task may have times of its own. Read
+            back, it is seconds by state.
         shutdown_timeout: how long a stopping worker lets handlers run.
         listen: whether workers LISTEN; without it they find work by polling alone.
         listen_dsn: a direct connection for LISTEN, where the main one goes through a pooler.
@@ -77,7 +78,7 @@ class Settings:
     heartbeat: float = 3.0
     ttl: float = 12.0
     crash_cap: int = 3
-    retention: Retention = field(default_factory=lambda: dict(DEFAULTS))
+    retention: Retention = field(default_factory=dict)
     shutdown_timeout: float = 30.0
     listen: bool = True
     listen_dsn: str | None = None
@@ -90,8 +91,7 @@ class Settings:
             _check_range(name, getattr(self, name), low, high)
         for queue, share in self.shares.items():
             _check_range(f"shares[{queue!r}]", share, 1, MAX_SHARE)
-        kept = {**DEFAULTS, **by_state("retention", self.retention)}
-        object.__setattr__(self, "retention", kept)
+        object.__setattr__(self, "retention", by_state("retention", self.retention))
         if self.ttl < 3 * self.heartbeat:
             raise ConfigError(
                 f"ttl={self.ttl!r} is too short for heartbeat={self.heartbeat!r}: a worker must be "

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pgqueue import store
 from pgqueue.job import FINAL_STATES
-from pgqueue.retention import ALL_TASKS
+from pgqueue.retention import ALL_TASKS, DEFAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -187,13 +187,16 @@ def announce(
     settings: Settings,
     tasks: Iterable[tuple[str, Mapping[State, float | None]]],
 ) -> None:
-    """Write what an app says: its settings for all tasks, and what its tasks say of themselves."""
-    said = [(ALL_TASKS, settings.keeps), *tasks]
-    rows = [(name, state, keep) for name, keeps in said for state, keep in keeps.items()]
-    values = {
-        "known": [name for name, _ in said],
-        "tasks": [row[0] for row in rows],
-        "states": [row[1] for row in rows],
-        "keeps": [row[2] for row in rows],
-    }
+    """Write what an app says: its settings for all tasks, and what its tasks say of themselves.
+
+    The defaults are written as such for what nobody has said anything of.
+    """
+    own = list(tasks)
+    unsaid = {state: keep for state, keep in DEFAULTS.items() if state not in settings.keeps}
+    said = [("default", ALL_TASKS, unsaid), ("app", ALL_TASKS, settings.keeps)]
+    said += [("app", name, keeps) for name, keeps in own]
+    rows = [(who, name, state, keep) for who, name, keeps in said for state, keep in keeps.items()]
+    names = ("set_by", "tasks", "states", "keeps")
+    values = {name: [row[at] for row in rows] for at, name in enumerate(names)}
+    values["known"] = [name for name, _ in own]
     store.run(connection, settings, "retention_write", values)

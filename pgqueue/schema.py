@@ -206,7 +206,7 @@ retention = Table(
         "state in ('succeeded', 'dead', 'cancelled', 'expired')", name="retention_state_final"
     ),
     CheckConstraint("keep >= interval '0'", name="retention_keep_positive"),
-    CheckConstraint("set_by in ('app', 'operator')", name="retention_set_by_known"),
+    CheckConstraint("set_by in ('app', 'default', 'operator')", name="retention_set_by_known"),
 )
 
 # Who sleeps and wants a NOTIFY: enqueue notifies only queues that stand here.

@@ -205,7 +205,8 @@ class RetentionRule:
     Attributes:
         task: `*` stands for all tasks without a rule of their own.
         keep: seconds; None for ever.
-        set_by: "app" or "operator"; what an operator has set, no app changes.
+        set_by: "app", "operator" or "default"; what an operator has set, no app changes, and a
+            default gives way to everybody.
     """
 
     task: str

@@ -131,7 +131,7 @@ create table pgqueue.retention (
     constraint retention_state_final check (
         state in ('succeeded', 'dead', 'cancelled', 'expired')),
     constraint retention_keep_positive check (keep >= interval '0'),
-    constraint retention_set_by_known check (set_by in ('app', 'operator'))
+    constraint retention_set_by_known check (set_by in ('app', 'default', 'operator'))
 );
 
 create table pgqueue.sleepers (

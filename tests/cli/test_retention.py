@@ -45,10 +45,10 @@ def ended(insert: Insert) -> Insert:
 
 def test_rules_are_listed_set_and_taken_back(pgqueue: Run) -> None:
     assert pgqueue("retention", "list").out.splitlines() == [
-        "*\tcancelled\t7d\tapp",
-        "*\tdead\tforever\tapp",
-        "*\texpired\t7d\tapp",
-        "*\tsucceeded\t1d\tapp",
+        "*\tcancelled\t7d\tdefault",
+        "*\tdead\tforever\tdefault",
+        "*\texpired\t7d\tdefault",
+        "*\tsucceeded\t1d\tdefault",
     ]
     assert pgqueue("retention", "set", "*", "dead", "30d").out == (
         "dead jobs of all other tasks are kept for 30d after their end\n"

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from pgqueue.connections import Connection
 
 DEFAULTS = [
-    ("*", "cancelled", 604800.0, "app"),
-    ("*", "dead", None, "app"),
-    ("*", "expired", 604800.0, "app"),
-    ("*", "succeeded", 86400.0, "app"),
+    ("*", "cancelled", 604800.0, "default"),
+    ("*", "dead", None, "default"),
+    ("*", "expired", 604800.0, "default"),
+    ("*", "succeeded", 86400.0, "default"),
 ]
 
 
@@ -42,6 +42,12 @@ def test_an_app_s_words_are_written_and_the_last_start_wins(own: Connection) -> 
         ("*", "succeeded", 60.0, "app"),
         ("a", "succeeded", 9.0, "app"),
     ]
+
+
+def test_an_app_that_says_nothing_overrules_nobody(own: Connection) -> None:
+    pruning.announce(own, Settings(retention={"succeeded": 60}), [])
+    pruning.announce(own, SETTINGS, [])
+    assert rules(own) == [*DEFAULTS[:3], ("*", "succeeded", 60.0, "app")]
 
 
 def test_tasks_of_another_app_are_left_alone(own: Connection) -> None:

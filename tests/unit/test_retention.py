@@ -40,9 +40,9 @@ def test_a_state_that_is_not_final_is_refused(state: Any) -> None:
         by_state("x", {state: 1})
 
 
-def test_settings_keep_their_defaults_for_states_that_they_do_not_name() -> None:
+def test_settings_say_nothing_of_states_that_they_do_not_name() -> None:
     kept = Settings(retention={"succeeded": timedelta(hours=2)}).keeps
-    assert kept == {"succeeded": 7200.0, "cancelled": 7 * DAY, "expired": 7 * DAY, "dead": None}
+    assert kept == {"succeeded": 7200.0}
     assert Settings(retention=60).keeps["dead"] == 60
 
 
