@@ -13,7 +13,6 @@ from pgqueue._version import __version__
 
 if TYPE_CHECKING:
     from pgqueue.app import PgQueue
-    from pgqueue.client import JobHandle
     from pgqueue.codec import Codec
     from pgqueue.config import Settings
     from pgqueue.context import JobContext, current_job
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
         InvalidName,
         InvalidPayload,
         JobConflict,
+        JobFailed,
         JobNotFound,
         KeyMissing,
         LeaseLost,
@@ -40,13 +40,16 @@ if TYPE_CHECKING:
         Snooze,
         TransactionUnusable,
         UnknownTask,
+        WaitTimeout,
     )
+    from pgqueue.handle import JobHandle
+    from pgqueue.hooks import JobEvent, WorkerEvent
     from pgqueue.job import NewJob, State
     from pgqueue.keys import from_args
     from pgqueue.options import JobOptions, TaskOptions
     from pgqueue.retry import RetryRule, exponential, fixed, linear
     from pgqueue.tasks import Task
-    from pgqueue.views import AttemptView, JobFilter, JobView, QueueLimit
+    from pgqueue.views import AttemptView, JobFilter, JobView, ProgressView, QueueLimit
 
 __all__ = [
     "AlreadyEnqueued",
@@ -63,6 +66,8 @@ __all__ = [
     "InvalidPayload",
     "JobConflict",
     "JobContext",
+    "JobEvent",
+    "JobFailed",
     "JobFilter",
     "JobHandle",
     "JobNotFound",
@@ -74,6 +79,7 @@ __all__ = [
     "PayloadTooLarge",
     "PgQueue",
     "PgQueueError",
+    "ProgressView",
     "QueueFull",
     "QueueLimit",
     "Retry",
@@ -86,6 +92,8 @@ __all__ = [
     "TaskOptions",
     "TransactionUnusable",
     "UnknownTask",
+    "WaitTimeout",
+    "WorkerEvent",
     "__version__",
     "current_job",
     "exponential",
@@ -96,16 +104,17 @@ __all__ = [
 
 _HOMES = {
     "app": ("PgQueue",),
-    "client": ("JobHandle",),
     "codec": ("Codec",),
     "config": ("Settings",),
     "context": ("JobContext", "current_job"),
+    "hooks": ("JobEvent", "WorkerEvent"),
+    "handle": ("JobHandle",),
     "job": ("NewJob", "State"),
     "keys": ("from_args",),
     "options": ("JobOptions", "TaskOptions"),
     "retry": ("RetryRule", "exponential", "fixed", "linear"),
     "tasks": ("Task",),
-    "views": ("AttemptView", "JobFilter", "JobView", "QueueLimit"),
+    "views": ("AttemptView", "JobFilter", "JobView", "ProgressView", "QueueLimit"),
 }
 
 

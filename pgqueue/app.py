@@ -28,6 +28,8 @@ from pgqueue.options import chosen
 from pgqueue.payload import SizeWatch
 from pgqueue.queues import Queues
 from pgqueue.redaction import Redaction
+from pgqueue.results import Results, Waiting
+from pgqueue.surroundings import Surroundings
 from pgqueue.tasks import BoundTask, ContextTask, Task
 
 if TYPE_CHECKING:
@@ -36,9 +38,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self, Unpack
 
-    from pgqueue.client import JobHandle
     from pgqueue.codec import Codec
     from pgqueue.context import JobContext
+    from pgqueue.handle import JobHandle
     from pgqueue.inspection import Inspector
     from pgqueue.options import JobOptions, TaskOptions
     from pgqueue.views import JobView, QueueLimit
@@ -55,19 +57,19 @@ class Enqueuer(Bulk):
         self._app = app
 
     @overload
-    def enqueue(self, task: Task[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle: ...
+    def enqueue(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]: ...
     @overload
     def enqueue(
         self,
-        task: Callable[Concatenate[JobContext, P], Any],
+        task: Callable[Concatenate[JobContext, P], R],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> JobHandle: ...
+    ) -> JobHandle[R]: ...
     @overload
     def enqueue(
-        self, task: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
-    ) -> JobHandle: ...
+        self, task: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> JobHandle[R]: ...
     def enqueue(self, task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> JobHandle:
         """Enqueue a call of a task, or of the function that was registered as one.
 
@@ -79,20 +81,20 @@ class Enqueuer(Bulk):
 
     @overload
     async def aenqueue(
-        self, task: Task[P, Any], /, *args: P.args, **kwargs: P.kwargs
-    ) -> JobHandle: ...
+        self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> JobHandle[R]: ...
     @overload
     async def aenqueue(
         self,
-        task: Callable[Concatenate[JobContext, P], Any],
+        task: Callable[Concatenate[JobContext, P], R],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> JobHandle: ...
+    ) -> JobHandle[R]: ...
     @overload
     async def aenqueue(
-        self, task: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
-    ) -> JobHandle: ...
+        self, task: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> JobHandle[R]: ...
     async def aenqueue(self, task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> JobHandle:
         """As `enqueue`, on an async connection; without a connection, in a thread."""
         return await self._bound(task).aenqueue(*args, **kwargs)
@@ -112,7 +114,7 @@ class TaskDecorator(Protocol):
     def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
 
 
-class PgQueue(Enqueuer):
+class PgQueue(Surroundings, Enqueuer, Waiting):
     """The application's handle on its jobs.
 
     Making one touches no database: it can stand at a module's top level. The pool opens at the
@@ -140,6 +142,7 @@ class PgQueue(Enqueuer):
         self._given_dsn = dsn
         self._tasks: dict[str, Task[..., Any]] = {}
         self._own = OwnConnections(lambda: self.dsn, self.settings)
+        self._results = Results(self._own, self._listen_dsn, self.settings, codec, self._tasks)
         super().__init__(self, self.producer(None), {})
 
     def __enter__(self) -> Self:
@@ -212,6 +215,7 @@ class PgQueue(Enqueuer):
             require_transaction,
             self._watch,
             self.codec,
+            awaiting=self._results,
         )
 
     def find(self, function: Callable[..., Any]) -> Task[..., Any]:
@@ -316,7 +320,11 @@ class PgQueue(Enqueuer):
 
     def close(self) -> None:
         """Close the connections of this process; a later enqueue opens new ones."""
+        self._results.close()
         self._own.close()
+
+    def _listen_dsn(self) -> str:
+        return self.settings.listen_dsn or self.dsn
 
     def _register(self, function: Callable[..., Any], options: Any) -> Task[..., Any]:
         if isinstance(function, Task):

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from pgqueue.client import JobHandle, Producer
+    from pgqueue.client import Producer
+    from pgqueue.handle import JobHandle
     from pgqueue.job import NewJob
 
     Progress = Callable[[int], object]

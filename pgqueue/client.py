@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +18,7 @@ from pgqueue.config import mask_dsn
 from pgqueue.enqueue import callers, contract, copy
 from pgqueue.enqueue.copy import Terms
 from pgqueue.errors import ConnectionFailed, QueueFull, TransactionUnusable
+from pgqueue.handle import JobHandle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
     from pgqueue.codec import Codec
     from pgqueue.config import Settings
+    from pgqueue.handle import Awaiting
     from pgqueue.job import Enqueued, NewJob
-    from pgqueue.keys import Changed
     from pgqueue.payload import SizeWatch
 
 _NO_CONNECTION: Final = (
@@ -41,22 +42,6 @@ WAITS_OUTSIDE: Final = (
 )
 PATIENCE: Final = 600.0
 """Seconds for which a transaction of our own waits for the next of many jobs to be made."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobHandle:
-    """An enqueued job. Handles are equal when they name the same job.
-
-    Attributes:
-        id: the job's id.
-        created: False when a job with the same key existed; `id` is then that job's.
-        changed: "replaced" or "rescheduled", when `on_conflict` asked for that and the job that
-            holds the key had not started; None when nothing was changed.
-    """
-
-    id: int
-    created: bool = field(compare=False)
-    changed: Changed | None = field(default=None, compare=False)
 
 
 class OwnConnections:
@@ -147,6 +132,7 @@ class Producer:
         sizes: told of large arguments.
         codec: encrypts the arguments.
         patience: seconds to wait for room in a full queue; only without a connection.
+        awaiting: what the handles ask for the end of their jobs.
     """
 
     own: OwnConnections
@@ -156,36 +142,37 @@ class Producer:
     sizes: SizeWatch | None = None
     codec: Codec | None = None
     patience: float = 0.0
+    awaiting: Awaiting | None = None
 
-    def one(self, job: NewJob) -> JobHandle:
+    def one(self, job: NewJob) -> JobHandle[Any]:
         """Enqueue a job; what is wrong with it is raised before any SQL."""
         [answer] = self.send([self._encode(job)])
-        return _only(job, answer)
+        return self._only(job, answer)
 
-    async def aone(self, job: NewJob) -> JobHandle:
+    async def aone(self, job: NewJob) -> JobHandle[Any]:
         """As `one`, on an async connection; without one, in a thread."""
         if self.connection is None:
             return await asyncio.to_thread(self.one, job)
-        return _only(job, await self._asend(self._encode(job)))
+        return self._only(job, await self._asend(self._encode(job)))
 
-    def many(self, jobs: Iterable[NewJob], take: Callable[[list[JobHandle]], object]) -> None:
+    def many(self, jobs: Iterable[NewJob], take: Callable[[list[JobHandle[Any]]], object]) -> None:
         """Enqueue jobs, in order and in one transaction; `take` gets the handles of each chunk."""
         strict = contract.Strict()
         documents = (document for document, _ in self._encode_many(strict.noting(jobs)))
         # Closed at once when something is raised here: that undoes a transaction of our own.
         with closing(self.answers(documents)) as answers:
             for answer in answers:
-                take(_handles(strict, answer))
+                take(self._handles(strict, answer))
 
     async def amany(
-        self, jobs: Iterable[NewJob], take: Callable[[list[JobHandle]], object]
+        self, jobs: Iterable[NewJob], take: Callable[[list[JobHandle[Any]]], object]
     ) -> None:
         """As `many`, on an async connection; without one, in a thread."""
         if self.connection is None:
             return await asyncio.to_thread(self.many, jobs, take)
         strict = contract.Strict()
         for document, _ in self._encode_many(strict.noting(jobs)):
-            take(_handles(strict, await self._asend(document)))
+            take(self._handles(strict, await self._asend(document)))
         return None
 
     def copy(self, jobs: Iterable[NewJob], on_progress: Callable[[int], object] | None) -> int:
@@ -271,6 +258,19 @@ class Producer:
         required = self.require_transaction
         return await callers.asend(self.connection, document, require_transaction=required)
 
+    def _only(self, job: NewJob, answer: str) -> JobHandle[Any]:
+        enqueued = contract.decode(answer)
+        contract.check(job, enqueued)
+        return self._handle(enqueued)
+
+    def _handles(self, strict: contract.Strict, answer: str) -> list[JobHandle[Any]]:
+        enqueued = contract.decode_many(answer)
+        strict.check(enqueued)
+        return [self._handle(done) for done in enqueued]
+
+    def _handle(self, enqueued: Enqueued) -> JobHandle[Any]:
+        return JobHandle(enqueued.id, enqueued.created, enqueued.changed, self.awaiting)
+
 
 class _FullAtFirst(Exception):
     """The first document was refused: nothing of the call has been used up, it can be repeated."""
@@ -278,19 +278,3 @@ class _FullAtFirst(Exception):
     def __init__(self, error: QueueFull) -> None:
         super().__init__()
         self.error = error
-
-
-def _only(job: NewJob, answer: str) -> JobHandle:
-    enqueued = contract.decode(answer)
-    contract.check(job, enqueued)
-    return _handle(enqueued)
-
-
-def _handles(strict: contract.Strict, answer: str) -> list[JobHandle]:
-    enqueued = contract.decode_many(answer)
-    strict.check(enqueued)
-    return [_handle(done) for done in enqueued]
-
-
-def _handle(enqueued: Enqueued) -> JobHandle:
-    return JobHandle(enqueued.id, enqueued.created, enqueued.changed)

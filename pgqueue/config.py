@@ -35,7 +35,8 @@ class Settings:
     """How an app's jobs are enqueued and worked. Every duration is in seconds.
 
     Attributes:
-        max_payload: largest arguments or result, in bytes of JSON.
+        max_payload: largest arguments, in bytes of JSON.
+        max_result: largest result, in bytes of JSON; what is above it is a dead job.
         warn_payload: arguments above this, in bytes of JSON, are logged, once for each task.
         statement_timeout: limit of each statement on pgqueue's own connections.
         lock_timeout: longest wait for a row lock on pgqueue's own connections.
@@ -66,6 +67,7 @@ class Settings:
     """
 
     max_payload: int = 1024 * 1024
+    max_result: int = 1024 * 1024
     warn_payload: int = 64 * 1024
     statement_timeout: float = 10.0
     lock_timeout: float = 2.0
@@ -108,6 +110,7 @@ MAX_SHARE: Final = 1000
 
 _RANGES: Final = (
     ("max_payload", 1, 256 * 1024 * 1024),
+    ("max_result", 1, 256 * 1024 * 1024),
     ("warn_payload", 1, 256 * 1024 * 1024),
     ("statement_timeout", 0.1, 3600),
     ("lock_timeout", 0.01, 3600),
@@ -122,7 +125,15 @@ _RANGES: Final = (
     ("shutdown_timeout", 0, 24 * 3600),
 )
 _WHOLE: Final = frozenset(
-    {"max_payload", "warn_payload", "pool_size", "concurrency", "threads", "crash_cap"}
+    {
+        "max_payload",
+        "max_result",
+        "warn_payload",
+        "pool_size",
+        "concurrency",
+        "threads",
+        "crash_cap",
+    }
 )
 
 

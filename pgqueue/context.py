@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import psycopg
+
+    Report = Callable[[float, float | None, str | None], None]
+    """Takes what a handler says of its progress: done, total, message; checked, and never waits."""
+
+MESSAGE_LENGTH: Final = 200
+_MOST: Final = 1e300
 
 
 @dataclass(slots=True)
@@ -23,6 +29,8 @@ class JobContext:
         id: the job's id; stable over retries, so use it to deduplicate effects elsewhere.
         attempt: number of this attempt, from 1.
         lease: the fence of this attempt; grows at every change of the job's state.
+        args: what the handler was called with, by name; to be read, not changed.
+        report: where `progress` goes.
     """
 
     id: int
@@ -32,8 +40,10 @@ class JobContext:
     max_attempts: int
     lease: int
     meta: Mapping[str, Any] = field(default_factory=dict)
+    args: Mapping[str, Any] = field(default_factory=dict, repr=False)
     sync_connection: psycopg.Connection[Any] | None = field(default=None, repr=False)
     async_connection: psycopg.AsyncConnection[Any] | None = field(default=None, repr=False)
+    report: Report | None = field(default=None, repr=False)
     _cancelled: bool = field(default=False, repr=False)
 
     @property
@@ -68,6 +78,28 @@ class JobContext:
         """
         return self._cancelled
 
+    def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
+        """Say how far the job is, for people who watch it; from any thread, as often as you like.
+
+        It never waits: the last word is written once a second, and with the job's outcome. Outside
+        of a worker it does nothing.
+
+        Args:
+            done: how much is done, in units of your own; 0 or more.
+            total: of how much; None where that is not known.
+            message: what is going on; cut at 200 characters.
+
+        Raises:
+            ValueError: `done` or `total` is no number from 0 on.
+        """
+        _check_amount("done", done)
+        if total is not None:
+            _check_amount("total", total)
+        if message is not None:
+            message = _shown(message)
+        if self.report is not None:
+            self.report(done, total, message)
+
     def cancel(self) -> None:
         """Tell the handler that its attempt should end; from any thread."""
         self._cancelled = True
@@ -76,6 +108,17 @@ class JobContext:
         has_other = self.sync_connection is not None or self.async_connection is not None
         advice = f"use context.{other}" if has_other else "declare it @app.task(transactional=True)"
         return f"context.{name} belongs to {kind} task that is transactional; {self.task}: {advice}"
+
+
+def _check_amount(name: str, value: object) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (number and 0 <= value <= _MOST):  # type: ignore[operator]  # a number by now
+        raise ValueError(f"progress: {name}={value!r} is refused; expected a number from 0 on")
+
+
+def _shown(message: object) -> str:
+    text = str(message)[:MESSAGE_LENGTH].replace("\x00", "\ufffd")
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 _current: ContextVar[Callable[[], JobContext] | None] = ContextVar("pgqueue_job", default=None)
@@ -87,10 +130,16 @@ def current_job() -> JobContext:
     Raises:
         LookupError: the caller does not run inside a handler.
     """
-    context = _current.get()
+    context = running_job()
     if context is None:
         raise LookupError("current_job() was called outside of a job's handler")
-    return context()
+    return context
+
+
+def running_job() -> JobContext | None:
+    """As `current_job`; None outside of a handler."""
+    context = _current.get()
+    return None if context is None else context()
 
 
 def enter_job(context: Callable[[], JobContext]) -> None:

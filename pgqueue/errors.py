@@ -15,6 +15,8 @@ PgQueueError
 ├── ConnectionFailed          the database does not answer
 ├── SchemaError               the schema is missing, behind, or newer than this version supports
 ├── JobNotFound               no job has that id (also a LookupError)
+├── JobFailed                 the job that was waited for ended without success
+├── WaitTimeout               it has not ended in the time given (also a TimeoutError)
 ├── JobConflict               the job's state, or another job that holds its key, forbids it
 ├── LeaseLost                 another worker holds this job now; what was written is rolled back
 └── EmbeddedError             the embedded server cannot be started or stopped
@@ -29,6 +31,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import timedelta
 
 
@@ -121,6 +124,48 @@ class SchemaError(PgQueueError):
 
 class JobNotFound(PgQueueError, LookupError):
     """No job has that id: it never existed, was rolled back, or was deleted."""
+
+
+class JobFailed(PgQueueError):
+    """The job that was waited for is dead, cancelled or expired.
+
+    What its last attempt raised is told as text, as it was recorded; it is never raised again.
+
+    Attributes:
+        id: the job's id.
+        task: its task's name.
+        state: "dead", "cancelled" or "expired".
+        error_type, message, traceback: of the last attempt, as far as there are any.
+    """
+
+    def __init__(  # noqa: PLR0917 - positional, so that it can be copied and pickled
+        self,
+        id: int,
+        task: str,
+        state: str,
+        error_type: str | None = None,
+        message: str | None = None,
+        traceback: str | None = None,
+    ) -> None:
+        super().__init__(id, task, state, error_type, message, traceback)
+        self.id, self.task, self.state = id, task, state
+        self.error_type, self.message, self.traceback = error_type, message, traceback
+
+    def __str__(self) -> str:
+        reason = ": ".join(part for part in (self.error_type, self.message) if part)
+        return f"job {self.id} ({self.task}) is {self.state}" + (f": {reason}" if reason else "")
+
+
+class WaitTimeout(PgQueueError, TimeoutError):
+    """A job that was waited for has not ended in the time given; nothing happened to it.
+
+    Attributes:
+        ids: the jobs that have not ended.
+    """
+
+    def __init__(self, message: str, ids: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.ids = tuple(ids)
 
 
 class JobConflict(PgQueueError):

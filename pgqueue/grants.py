@@ -24,8 +24,10 @@ _PLAIN: Final = {
     "state, queue, task",
     "attempts": "job_id, lease, attempt, outcome, worker_id, worker, started_at, finished_at, "
     "error_type",
+    "progress": "job_id, lease, sequence, done, total, reported_at",
 }
 _SHARED: Final = ("workers", "sleepers", "lanes", "queues", "retention", "steps")
+_WAITED: Final = "pgqueue.waiters, pgqueue.waits"
 _ENQUEUED: Final = (
     "id, task, args, queue, priority, created_at, run_at, expires_at, max_attempts, timeout, key, "
     "key_scope, meta, version"
@@ -60,15 +62,26 @@ def producer(role: str) -> list[str]:
     ]
 
 
+def waiter(role: str) -> list[str]:
+    """For applications that also wait for results: how any job ended, and what came of it."""
+    name = quoted(role)
+    return [
+        *producer(role),
+        f"grant select (task, result) on pgqueue.jobs to {name};",
+        f"grant select on pgqueue.attempts to {name};",
+        f"grant select, insert, update, delete on {_WAITED} to {name};",
+    ]
+
+
 def worker(role: str) -> list[str]:
     """For workers and operators: run, cancel, requeue, delete; enqueue too, for handlers do.
 
     It cannot change what a job is: its task, queue, priority, arguments, meta and limits.
     """
     name = quoted(role)
-    everything = ", ".join(f"pgqueue.{table}" for table in (*_SHARED, "attempts"))
+    everything = ", ".join(f"pgqueue.{table}" for table in (*_SHARED, "attempts", "progress"))
     return [
-        *producer(role),
+        *waiter(role),
         f"grant select, delete, update ({_WORKED}) on pgqueue.jobs to {name};",
         f"grant select, insert, update, delete on {everything} to {name};",
         f"grant delete on pgqueue.idempotency_keys to {name};",

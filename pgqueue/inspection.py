@@ -10,14 +10,14 @@ from collections import defaultdict
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import NullPool, Text, cast, create_engine, func, literal_column, select
+from sqlalchemy import Double, NullPool, Text, cast, create_engine, func, literal_column, select
 from sqlalchemy.exc import DBAPIError
 
 from pgqueue import connections, payload, store
 from pgqueue.codec import is_sealed, opened
 from pgqueue.errors import InvalidPayload, JobNotFound, KeyMissing
 from pgqueue.redaction import HIDDEN, MARK, Redaction
-from pgqueue.schema import attempts, jobs
+from pgqueue.schema import attempts, jobs, progress
 from pgqueue.views import (
     COUNT_CAP,
     REACH,
@@ -26,6 +26,7 @@ from pgqueue.views import (
     JobFilter,
     JobRow,
     JobView,
+    ProgressView,
     QueueStatus,
     Status,
     Upkeep,
@@ -132,8 +133,10 @@ class Inspector:
             if row is None:
                 raise JobNotFound(f"no job has the id {job_id}")
             views = [_attempt(dict(found)) for found in connection.execute(history).mappings()]
+            said = connection.execute(_said_of(job_id)).mappings().one_or_none()
         values = dict(row) | {name: _decoded(row[name]) for name in _JSON_COLUMNS}
-        return JobView(**self._readable(values), attempts=views)
+        told = None if said is None else ProgressView(**said)
+        return JobView(**self._readable(values), attempts=views, progress=told)
 
     def _readable(self, values: dict[str, Any]) -> dict[str, Any]:
         """Open what is encrypted, and hide what the job's meta says to hide."""
@@ -185,6 +188,13 @@ def _matching(query: Select[Any], which: JobFilter) -> Select[Any]:
         if values:
             query = query.where(column.in_(values))
     return query
+
+
+def _said_of(job_id: int) -> Select[Any]:
+    said = progress.c
+    age = func.extract("epoch", func.clock_timestamp() - said.reported_at).cast(Double)
+    columns = (said.done, said.total, said.message, said.lease, said.reported_at)
+    return select(*columns, age.label("age")).where(said.job_id == job_id)
 
 
 def _attempt(row: dict[str, Any]) -> AttemptView:

@@ -39,7 +39,8 @@ PRIORITY_MAX: Final = 100
 class NewJob:
     """A job before it exists: the task's name, its arguments, and every option resolved.
 
-    Times are a `delay` (seconds or timedelta) or an aware `run_at`, never both. `key`, a text or
+    Times are a `delay` (seconds or timedelta) or an aware `run_at`, never both; an aware
+    `expires_at` or a `ttl` (seconds or timedelta from when it is due), never both. `key`, a text or
     `from_args(...)`, makes the job unique within `key_scope` (the task's name unless given): until
     the job is finished or, with `until="started"`, has started; or for `unique_for` seconds; given
     both, until whichever comes first. `on_conflict` is what happens when the key is held.
@@ -52,6 +53,7 @@ class NewJob:
     delay: float | timedelta | None = None
     run_at: datetime | None = None
     expires_at: datetime | None = None
+    ttl: float | timedelta | None = None
     max_attempts: int = DEFAULT_MAX_ATTEMPTS
     timeout: float | timedelta | None = None
     key: str | FromArgs | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime, timedelta
 
     from pgqueue.keys import FromArgs, OnConflict, Until
@@ -32,9 +32,12 @@ class TaskOptions(TypedDict, total=False):
         transactional: the handler's writes on `context.connection` and the job's finish are one
             commit.
         version: of the arguments; kept with the job. A worker gives back what is newer.
+        ttl: seconds, or a timedelta, from when a job is due: one not started by then expires.
+        result: False keeps nothing of what the handler returns, whatever that is.
         upgrade: by version, what makes arguments of the next version of those: stored JSON
             objects, the whole of them.
         redact: arguments that are shown as `***`: a name at any depth, or a path from the top.
+        middleware: round its handler, inside of the app's; see `PgQueue.middleware`.
     """
 
     name: str | None
@@ -48,8 +51,11 @@ class TaskOptions(TypedDict, total=False):
     ephemeral: bool
     transactional: bool
     version: int
+    ttl: float | timedelta | None
+    result: bool
     upgrade: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]
     redact: Collection[str]
+    middleware: Sequence[Callable[..., Any]]
 
 
 class JobOptions(TypedDict, total=False):
@@ -60,7 +66,8 @@ class JobOptions(TypedDict, total=False):
         priority: as of the task.
         delay: seconds, or a timedelta, until the job is due; not together with `run_at`.
         run_at: when the job is due, with a time zone.
-        expires_at: the job is not started after this time.
+        expires_at: the job is not started after this time; instead of the task's `ttl`.
+        ttl: as of the task; not together with `expires_at`.
         max_attempts: as of the task.
         timeout: as of the task; None here means no limit, whatever the task says.
         key: the job is unique by this text, or by arguments: `from_args(...)`.
@@ -84,6 +91,7 @@ class JobOptions(TypedDict, total=False):
     delay: float | timedelta | None
     run_at: datetime | None
     expires_at: datetime | None
+    ttl: float | timedelta | None
     max_attempts: int | None
     timeout: float | timedelta | None
     key: str | FromArgs | None

@@ -156,6 +156,44 @@ workers = Table(
     PrimaryKeyConstraint("id", name="workers_pkey"),
 )
 
+# Processes that wait for jobs to end. Few, and they rarely change: every finish looks whether there
+# is any, and only then for who waits for its job.
+waiters = Table(
+    "waiters",
+    metadata,
+    Column("id", BigInteger, nullable=False, autoincrement=False),
+    # Whoever does not renew it is gone
+    Column("expires_at", _TIME, nullable=False),
+    PrimaryKeyConstraint("id", name="waiters_pkey"),
+)
+
+# What they wait for: the finish of such a job notifies.
+waits = Table(
+    "waits",
+    metadata,
+    Column("job_id", BigInteger, nullable=False),
+    Column("waiter_id", BigInteger, nullable=False),
+    PrimaryKeyConstraint("job_id", "waiter_id", name="waits_pkey"),
+    ForeignKeyConstraint(
+        ["waiter_id"], ["pgqueue.waiters.id"], ondelete="cascade", name="waits_waiter_id_fkey"
+    ),
+)
+
+# How far running jobs are, as their handlers say; of those that ended, what was said last.
+progress = Table(
+    "progress",
+    metadata,
+    Column("job_id", BigInteger, nullable=False, autoincrement=False),
+    Column("lease", BigInteger, nullable=False),
+    # Grows with each report of an attempt
+    Column("sequence", BigInteger, nullable=False),
+    Column("done", Double, nullable=False),
+    Column("total", Double),
+    Column("message", Text),
+    Column("reported_at", _TIME, nullable=False, server_default=text("clock_timestamp()")),
+    PrimaryKeyConstraint("job_id", name="progress_pkey"),
+)
+
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
@@ -254,6 +292,7 @@ STORAGE: Final = {
     "autovacuum_vacuum_threshold = 1000, autovacuum_analyze_scale_factor = 0.05, "
     "autovacuum_vacuum_cost_delay = 1",
     "workers": "fillfactor = 50",
+    "progress": "fillfactor = 50",
     "steps": "fillfactor = 50",
     "lanes": "fillfactor = 50",
     "queues": "fillfactor = 50",

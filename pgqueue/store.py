@@ -114,6 +114,7 @@ def send(
     lanes: Sequence[LaneClaim] = (),
     room: int = 0,
     suspect_id: int | None = None,
+    progress: Sequence[tuple[Any, ...]] = (),
     careful: bool = True,
 ) -> Sent:
     """Send an exchange: finish what came out, claim what there is room for, in one commit.
@@ -129,6 +130,7 @@ def send(
         lanes: where to claim, best first.
         room: how many jobs to claim at most; 0 claims nothing.
         suspect_id: the suspect that this worker is about to start; None names none.
+        progress: last words of the jobs that are finished, by the columns of `progress`.
         careful: skip rows that somebody has locked; without it they are waited for, up to the
             lock timeout, and all else is a sixth faster.
 
@@ -137,17 +139,19 @@ def send(
     """
     claims = room > 0 and bool(lanes)
     statements = [_statement("limits", limits(settings))]
+    if progress:
+        statements.append(_statement("progress", {"reports": reports_document(progress)}))
     if succeeded:
         name = "finish_succeeded" if careful else "finish_succeeded_waiting"
         statements.append(_statement(name, _successes(succeeded)))
     if unsuccessful:
         values = {"outcomes": _documents(unsuccessful), "worker": worker}
         statements.append(_statement("finish_unsuccessful", values))
-    if not settings.synchronous_commit:
-        statements.append(_statement("asynchronous", {}))
     if ephemeral:
         statements.append(_statement("finish_ephemeral", _successes(ephemeral)))
-    finishes = len(statements) - 1
+    finishes = bool(succeeded) + bool(unsuccessful) + bool(ephemeral)
+    if not settings.synchronous_commit:
+        statements.append(_statement("asynchronous", {}))
     if suspect_id is not None:
         names = {"worker_id": worker_id, "job_id": suspect_id}
         statements.append(_statement("name_suspect", names))
@@ -240,6 +244,12 @@ def _successes(outcomes: Sequence[Succeeded]) -> dict[str, str | None]:
         "leases": array(done.lease for done in ordered),
         "results": "{" + ",".join(results) + "}" if results else None,
     }
+
+
+def reports_document(reports: Iterable[tuple[Any, ...]]) -> str:
+    """The parameter of progress.sql."""
+    names = ("job_id", "lease", "sequence", "done", "total", "message")
+    return json.dumps([dict(zip(names, report, strict=True)) for report in reports])
 
 
 def _documents(outcomes: Sequence[Unsuccessful]) -> str:

@@ -11,10 +11,11 @@ from functools import update_wrapper
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, TypeVar
 
-from pgqueue import handler
+from pgqueue import carrying, handler, middleware as layered
 from pgqueue.converters import arguments
 from pgqueue.enqueue import contract
 from pgqueue.errors import ConfigError
+from pgqueue.hooks import JobHooks
 from pgqueue.job import DEFAULT_MAX_ATTEMPTS, DEFAULT_QUEUE, NewJob
 from pgqueue.options import chosen
 from pgqueue.redaction import Redaction
@@ -22,16 +23,19 @@ from pgqueue.retention import by_state
 from pgqueue.retry import DEFAULT_RETRY
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
+    from contextvars import ContextVar
     from datetime import timedelta
     from typing import Unpack
 
-    from pgqueue.client import JobHandle, Producer
+    from pgqueue.client import Producer
     from pgqueue.codec import Codec
     from pgqueue.config import Settings
     from pgqueue.context import JobContext
     from pgqueue.converters.base import Converter
+    from pgqueue.handle import JobHandle
     from pgqueue.job import State
+    from pgqueue.middleware import Call, Layer
     from pgqueue.options import JobOptions
     from pgqueue.retention import Retention
     from pgqueue.retry import RetryRule
@@ -51,12 +55,14 @@ class TaskHome(Protocol):
     settings: Settings
     codec: Codec | None
     redact: frozenset[str]
+    layers: tuple[Layer, ...]
+    carried: Mapping[str, ContextVar[Any]]
 
     def producer(self, connection: Any, require_transaction: bool | None) -> Producer:
         """The way to the database, in a connection's transaction or in one of our own."""
 
 
-class Task(Generic[P, R]):
+class Task(JobHooks, Generic[P, R]):
     """A function that runs as a job. Calling it runs the function here and now, as written.
 
     `enqueue` takes the function's own arguments and uses a connection of pgqueue's own: such a
@@ -70,13 +76,16 @@ class Task(Generic[P, R]):
         takes_context: whether its first parameter is the JobContext.
         arguments, returns: convert arguments and result; None where they are JSON as they are.
         redaction: which arguments nobody is shown.
+        keeps_result: whether what the handler returns is stored.
         codec: encrypts and opens arguments and results, as the app's.
         retention: seconds for which its jobs are kept after their end, by state, None for ever;
             without a state, the app's.
         ephemeral: whether a job that succeeds is deleted at once.
+        around: what a worker calls instead of the handler; None without middleware.
     """
 
     takes_context = False
+    around: Call | None = None
 
     def __init__(
         self,
@@ -94,8 +103,11 @@ class Task(Generic[P, R]):
         ephemeral: bool = False,
         transactional: bool = False,
         version: int = 1,
+        ttl: float | timedelta | None = None,
+        result: bool = True,
         upgrade: Mapping[int, Upgrade] | None = None,
         redact: Collection[str] = (),
+        middleware: Sequence[Callable[..., Any]] = (),
     ) -> None:
         self.app = app
         self.function: Callable[..., R] = function
@@ -105,6 +117,7 @@ class Task(Generic[P, R]):
         self.name = handler.task_name(function) if name is None else name
         self.queue, self.priority, self.max_attempts = queue, priority, max_attempts
         self.timeout, self.version, self.transactional = timeout, version, transactional
+        self.ttl, self.keeps_result = ttl, result
         self.upgrade = _checked_upgrade(self.name, version, upgrade or {})
         self.redaction = Redaction(app.redact | frozenset(Redaction(redact).names))
         self._mark = self.redaction.mark()
@@ -114,16 +127,19 @@ class Task(Generic[P, R]):
         self.dead_on = _checked_exceptions(self.name, dead_on)
         self.retention = _checked_retention(self.name, retention, ephemeral=ephemeral)
         self.ephemeral = ephemeral
+        self.layers = layered.layers(self.name, middleware, is_async=self.is_async)
+        self.surround()
         update_wrapper(self, function)
         contract.encode(self.new_job({}, {}), limit=app.settings.max_payload)
 
     def _converters(self) -> tuple[arguments.Arguments | None, Converter | None]:
         owner, parameters = handler.describe(self.function), self.signature.parameters.values()
         stored = list(parameters)[1 if self.takes_context else 0 :]
-        return (
-            arguments.compile_arguments(self.function, stored, self.redaction, owner),
-            arguments.compile_result(self.function, self.signature.return_annotation, owner),
-        )
+        compiled = arguments.compile_arguments(self.function, stored, self.redaction, owner)
+        if not self.keeps_result:
+            return compiled, None
+        hint = self.signature.return_annotation
+        return compiled, arguments.compile_result(self.function, hint, owner)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)
@@ -136,7 +152,12 @@ class Task(Generic[P, R]):
         del context
         return self.function(**args)
 
-    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
+    def surround(self) -> None:
+        """Put the app's middleware, as it is now, and the task's own round the handler."""
+        layers = (*self.app.layers, *self.layers)
+        self.around = layered.around(self.call, layers, is_async=self.is_async)
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Enqueue in a transaction of pgqueue's own: committed when this returns.
 
         Raises:
@@ -148,7 +169,7 @@ class Task(Generic[P, R]):
 
     delay = enqueue
 
-    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """As `enqueue`, without blocking the event loop."""
         return await self.using().aenqueue(*args, **kwargs)
 
@@ -210,14 +231,12 @@ class Task(Generic[P, R]):
             "max_attempts": self.max_attempts,
             "timeout": self.timeout,
         }
-        if self._mark:
-            options = {**options, "meta": self._marked(options.get("meta"))}
+        if self.ttl is not None and "expires_at" not in options:
+            defaults["ttl"] = self.ttl
+        if self._mark or carrying.travels(self.app.carried):
+            meta = carrying.packed(options.get("meta"), self._mark, self.app.carried)
+            options = {**options, "meta": meta}
         return NewJob(task=self.name, version=self.version, args=args, **{**defaults, **options})
-
-    def _marked(self, meta: Any) -> Any:
-        if not isinstance(meta, Mapping | None):
-            return meta  # refused with all else that is checked
-        return {**(meta or {}), **self._mark}
 
 
 class ContextTask(Task[P, R]):
@@ -245,7 +264,7 @@ class BoundTask(Generic[P, R]):
         """The job that `enqueue` would enqueue."""
         return self._task.new_job(self._task.bind(args, kwargs), self._options)
 
-    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Enqueue in the transaction of the connection: if it rolls back, there was no job.
 
         Raises:
@@ -259,7 +278,7 @@ class BoundTask(Generic[P, R]):
 
     delay = enqueue
 
-    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """As `enqueue`, on an async connection."""
         return await self._producer.aone(self.job(*args, **kwargs))
 

@@ -89,6 +89,31 @@ class AttemptView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressView:
+    """How far a job is, or was, as its handler said.
+
+    Attributes:
+        done, total: in units of the handler's; total None where it is not known.
+        lease: of the attempt that said so: the job's own while that runs.
+        age: seconds since then, by the database's clock.
+    """
+
+    done: float
+    total: float | None
+    message: str | None
+    lease: int
+    reported_at: datetime
+    age: float
+
+    @property
+    def share(self) -> float | None:
+        """0 to 1, where that can be said."""
+        if not self.total:
+            return None if self.total is None else 1.0
+        return min(self.done / self.total, 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobView:
     """Everything that is known about a job.
 
@@ -96,6 +121,7 @@ class JobView:
         waiting: `run_at` lies in the future, by the database's clock.
         args: decoded; as text where it cannot be decoded.
         attempts: those that did not succeed, oldest first.
+        progress: what its handler said last; None where none said anything.
     """
 
     id: int
@@ -124,6 +150,7 @@ class JobView:
     meta: Any
     result: Any
     attempts: Sequence[AttemptView] = ()
+    progress: ProgressView | None = None
 
     @property
     def shown_state(self) -> str:

@@ -95,6 +95,31 @@ create table pgqueue.workers (
     constraint workers_pkey primary key (id)
 ) with (fillfactor = 50);
 
+create table pgqueue.waiters (
+    id         bigint not null,
+    expires_at timestamptz not null,
+    constraint waiters_pkey primary key (id)
+);
+
+create table pgqueue.waits (
+    job_id    bigint not null,
+    waiter_id bigint not null,
+    constraint waits_pkey primary key (job_id, waiter_id),
+    constraint waits_waiter_id_fkey foreign key (waiter_id)
+        references pgqueue.waiters (id) on delete cascade
+);
+
+create table pgqueue.progress (
+    job_id      bigint not null,
+    lease       bigint not null,
+    sequence    bigint not null,
+    done        double precision not null,
+    total       double precision,
+    message     text,
+    reported_at timestamptz not null default clock_timestamp(),
+    constraint progress_pkey primary key (job_id)
+) with (fillfactor = 50);
+
 create table pgqueue.idempotency_keys (
     scope      text collate "C" not null,
     key        text collate "C" not null,

@@ -38,11 +38,18 @@ def _facts(job: JobView) -> Iterator[tuple[str, Any]]:
     yield "due", job.run_at
     yield "expires", job.expires_at
     yield "started", job.started_at
+    yield "progress", _progress(job) if job.progress is not None else None
     yield "cancel asked", job.cancel_requested_at
     yield "finished", job.finished_at
     yield "args", _readable(job.args)
     yield "meta", _json(job.meta) if job.meta else None
     yield "result", _readable(job.result) if job.result is not None else None
+
+
+def _progress(job: JobView) -> str:
+    from pgqueue.cli.watch import Rate, told
+
+    return clean("  ".join(told(job, Rate())))
 
 
 def _readable(value: Any) -> str:

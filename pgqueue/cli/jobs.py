@@ -100,6 +100,20 @@ def show(
 
 
 @group.command()
+def watch(
+    job_id: Annotated[int, typer.Argument(metavar="ID")],
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
+    dsn: Dsn = None,
+) -> None:
+    """Watch a job, with its progress, until it has ended: 0 when it succeeded, 1 otherwise."""
+    from pgqueue.cli.watch import follow
+
+    with database(dsn) as app:
+        job = follow(lambda: app.job(job_id), every)
+    raise typer.Exit(0 if job.state == "succeeded" else FAILED)
+
+
+@group.command()
 def requeue(
     ids: Ids = None,
     *,

@@ -88,14 +88,21 @@ Role = Annotated[list[str] | None, typer.Option(metavar="ROLE", help="May be giv
 
 
 @group.command()
-def grants(reader: Role = None, producer: Role = None, worker: Role = None) -> None:
+def grants(
+    reader: Role = None, producer: Role = None, waiter: Role = None, worker: Role = None
+) -> None:
     """Print the GRANTs of roles that exist, for a DBA to run; touches no database."""
     from pgqueue import grants as rights
 
-    kinds = ((rights.reader, reader), (rights.producer, producer), (rights.worker, worker))
+    kinds = (
+        (rights.reader, reader),
+        (rights.producer, producer),
+        (rights.waiter, waiter),
+        (rights.worker, worker),
+    )
     lines = [line for of, roles in kinds for role in roles or () for line in of(role)]
     if not lines:
-        raise ConfigError("name a role: --reader, --producer or --worker")
+        raise ConfigError("name a role: --reader, --producer, --waiter or --worker")
     typer.echo("\n".join(dict.fromkeys(lines)))
 
 

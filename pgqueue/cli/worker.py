@@ -30,6 +30,13 @@ class LogLevel(StrEnum):
         return logging.getLevelNamesMapping()[self.value.upper()]
 
 
+class LogFormat(StrEnum):
+    """Forms of the log's lines."""
+
+    text = "text"
+    json = "json"
+
+
 def run_worker(
     *,
     app: Annotated[
@@ -81,6 +88,9 @@ def run_worker(
         ),
     ] = None,
     log_level: Annotated[LogLevel, typer.Option(help="What the worker logs.")] = LogLevel.info,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="Lines for people, or one JSON object a line.")
+    ] = LogFormat.text,
     dsn: Dsn = None,
 ) -> None:
     """Run jobs, until SIGTERM or SIGINT; a second signal stops at once.
@@ -115,6 +125,7 @@ def run_worker(
         ),
         processes=processes,
         log_level=log_level.number,
+        log_format=log_format.value,
     )
     raise typer.Exit(code)
 

@@ -82,7 +82,12 @@ def encode(
     document += _integer("version", job.version, 1, 1, MAX_VERSION)
     if job.timeout is not None:
         document += f',"timeout":{_seconds("timeout", job.timeout, MIN_SECONDS, YEAR)}'
-    if job.delay is not None or job.run_at is not None or job.expires_at is not None:
+    if (
+        job.delay is not None
+        or job.run_at is not None
+        or job.expires_at is not None
+        or job.ttl is not None
+    ):
         document += _times(job)
     if (
         job.key is not None
@@ -267,6 +272,10 @@ def _times(job: NewJob) -> str:
         if job.run_at is not None and expires_at <= job.run_at:
             raise InvalidJob(_refused("expires_at", job.expires_at, "a time after run_at"))
         text += f',"expires_at":"{expires_at.isoformat()}"'
+    if job.ttl is not None:
+        text += f',"ttl":{_seconds("ttl", job.ttl, MIN_SECONDS, 10 * YEAR)}'
+        if job.expires_at is not None:
+            raise InvalidJob(_refused("ttl", job.ttl, "either ttl or expires_at"))
     return text
 
 

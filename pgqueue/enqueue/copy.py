@@ -247,7 +247,10 @@ class _Rows:
         if self._plain:
             return f"{job.task}\t{job.queue}\t"
         timeout = _NULL if job.timeout is None else repr(float(_seconds(job.timeout)))
-        expires = _NULL if job.expires_at is None else job.expires_at.astimezone(UTC).isoformat()
+        expires_at = job.expires_at
+        if job.ttl is not None:
+            expires_at = min(due + timedelta(seconds=_seconds(job.ttl)), contract.LATEST)
+        expires = _NULL if expires_at is None else expires_at.astimezone(UTC).isoformat()
         return (
             f"{job.task}\t{job.queue}\t{job.priority}\t{job.max_attempts}\t{timeout}"
             f"\t{job.version}\t{created.isoformat()}\t{due.isoformat()}\t{expires}\t"
@@ -264,6 +267,7 @@ _all_options: Final = attrgetter(
     "delay",
     "run_at",
     "expires_at",
+    "ttl",
     "key_scope",
     "unique_for",
 )

@@ -2,6 +2,7 @@
 --
 -- is_instant    whether a value can be cast to timestamptz and lies within the limits of jobs.
 -- due_at        when a valid job is due, if it is enqueued at the clock's time.
+-- expires_at    when a valid job expires, likewise; null for never.
 -- job_is_plain  true means: valid, for certain. The fast test; one SQL expression, so that the
 --               planner puts it into the statements that use it.
 -- check_job     the rules themselves, with their words. Called for what the fast test did not
@@ -49,6 +50,21 @@ as $$
     )
 $$;
 
+create function pgqueue.expires_at(job jsonb, clock timestamptz) returns timestamptz
+    language sql
+    stable
+as $$
+    select case
+        when job ->> 'ttl' is null then (job ->> 'expires_at')::timestamptz
+        else least(
+            pgqueue.due_at(job, clock) + pg_catalog.make_interval(
+                secs => pg_catalog.round((job ->> 'ttl')::numeric, 6)::float8
+            ),
+            '9000-01-01 00:00:00+00'
+        )
+    end
+$$;
+
 create function pgqueue.job_is_plain(job jsonb) returns boolean
     language sql
     stable
@@ -62,7 +78,7 @@ as $$
         and (
             job - '{task,args}'::text[] = '{}'
             or (
-                job - '{v,task,args,queue,priority,delay,run_at,max_attempts,timeout,key,'
+                job - '{v,task,args,queue,priority,delay,run_at,ttl,max_attempts,timeout,key,'
                     'unique_for,until,on_conflict,meta,version}'::text[] = '{}'
                 and coalesce(job -> 'v' = '1', true)
                 and coalesce(
@@ -88,6 +104,7 @@ as $$
                 )
                 and coalesce(job -> 'timeout' between '0.001' and '31536000', true)
                 and coalesce(job -> 'delay' between '0' and '315360000', true)
+                and coalesce(job -> 'ttl' between '0.001' and '315360000', true)
                 and coalesce(pg_catalog.jsonb_typeof(job -> 'meta') = 'object', true)
                 and (
                     job -> 'run_at' is null
@@ -118,8 +135,8 @@ create function pgqueue.check_job(job jsonb, path text) returns void
     volatile
 as $$
 declare
-    known constant text[] := '{v,task,args,queue,priority,delay,run_at,expires_at,max_attempts,'
-        'timeout,key,key_scope,unique_for,until,on_conflict,meta,version}';
+    known constant text[] := '{v,task,args,queue,priority,delay,run_at,expires_at,ttl,'
+        'max_attempts,timeout,key,key_scope,unique_for,until,on_conflict,meta,version}';
     foreign_character constant text := '[^A-Za-z0-9_.:-]';
     member text;
     expected text;
@@ -156,6 +173,10 @@ begin
             ) then 'run_at'
             when job ->> 'expires_at' is not null
                 and not pgqueue.is_instant(job -> 'expires_at') then 'expires_at'
+            when job ->> 'ttl' is not null and (
+                not job -> 'ttl' between '0.001' and '315360000'
+                or job ->> 'expires_at' is not null
+            ) then 'ttl'
             when not job -> 'max_attempts' between '1' and '10000'
                 or pg_catalog.strpos(job ->> 'max_attempts', '.') > 0 then 'max_attempts'
             when job ->> 'timeout' is not null
@@ -196,6 +217,8 @@ begin
                 'offset, such as 2030-01-31T12:00:00+00:00'
             when 'expires_at' then 'a time from 2000 to 9000 in ISO 8601 with an offset, such as '
                 '2030-01-31T12:00:00+00:00'
+            when 'ttl' then 'no expires_at besides, and seconds from 0.001 to 315360000 '
+                '(ten years)'
             when 'max_attempts' then 'an integer from 1 to 10000'
             when 'timeout' then 'seconds from 0.001 to 31536000 (a year), or null'
             when 'key' then 'text of 1 to 512 bytes without control characters'
@@ -228,5 +251,6 @@ $$;
 
 revoke execute on function pgqueue.is_instant(jsonb) from public;
 revoke execute on function pgqueue.due_at(jsonb, timestamptz) from public;
+revoke execute on function pgqueue.expires_at(jsonb, timestamptz) from public;
 revoke execute on function pgqueue.job_is_plain(jsonb) from public;
 revoke execute on function pgqueue.check_job(jsonb, text) from public;

@@ -102,7 +102,7 @@ begin
             coalesce((document ->> 'priority')::smallint, 0),
             clock,
             pgqueue.due_at(document, clock),
-            (document ->> 'expires_at')::timestamptz,
+            pgqueue.expires_at(document, clock),
             coalesce((document ->> 'max_attempts')::smallint, 8),
             (document ->> 'timeout')::float8,
             document ->> 'key',
@@ -207,12 +207,16 @@ begin
         coalesce(job.queue, 'default'),
         coalesce(job.priority, 0),
         clock,
-        greatest(
-            clock,
-            job.run_at,
-            clock + pg_catalog.make_interval(secs => pg_catalog.round(job.delay, 6)::float8)
-        ),
-        job.expires_at,
+        due.moment,
+        case
+            when job.ttl is null then job.expires_at
+            else least(
+                due.moment + pg_catalog.make_interval(
+                    secs => pg_catalog.round(job.ttl, 6)::float8
+                ),
+                '9000-01-01 00:00:00+00'
+            )
+        end,
         coalesce(job.max_attempts, 8),
         job.timeout,
         job.key,
@@ -223,13 +227,20 @@ begin
         -- All members in one pass over a job, where -> would search for each.
         pg_catalog.jsonb_to_recordset(document) as (
             task text, args jsonb, queue text, priority smallint, run_at timestamptz,
-            delay numeric, expires_at timestamptz, max_attempts smallint, timeout float8,
-            key text, key_scope text, meta jsonb, version integer
+            delay numeric, expires_at timestamptz, ttl numeric, max_attempts smallint,
+            timeout float8, key text, key_scope text, meta jsonb, version integer
         )
     ) with ordinality as job (
-        task, args, queue, priority, run_at, delay, expires_at, max_attempts, timeout,
+        task, args, queue, priority, run_at, delay, expires_at, ttl, max_attempts, timeout,
         key, key_scope, meta, version, position
     )
+    cross join lateral (
+        select greatest(
+            clock,
+            job.run_at,
+            clock + pg_catalog.make_interval(secs => pg_catalog.round(job.delay, 6)::float8)
+        ) as moment
+    ) as due
     where answers is null or answers[position] = ids[position];
 
     -- The jobs that hold a key, as if each enqueue had come after the one before it.

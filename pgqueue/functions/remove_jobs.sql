@@ -23,6 +23,10 @@ begin
         delete from pgqueue.attempts as attempt
         where attempt.job_id = any (ids)
     ),
+    said as (
+        delete from pgqueue.progress as said
+        where said.job_id = any (ids)
+    ),
     free as materialized (
         select held.scope, held.key
         from gone

@@ -111,7 +111,7 @@ begin
             meta = coalesce(wanted -> 'meta', '{}'),
             version = coalesce((wanted ->> 'version')::integer, 1),
             run_at = pgqueue.due_at(wanted, clock),
-            expires_at = (wanted ->> 'expires_at')::timestamptz
+            expires_at = pgqueue.expires_at(wanted, clock)
         where job.id = holder and job.state in ('ready', 'blocked') and job.attempt = 0
         returning job.queue, job.priority, job.run_at into changed;
     elsif wanted ->> 'until' = 'started' then

@@ -13,4 +13,11 @@ with picked as materialized (
 update pgqueue.jobs as job
 set state = 'expired', lease = job.lease + 1, finished_at = clock_timestamp()
 where job.id = any (array(select id from picked))
-returning job.id
+returning
+    job.id,
+    case when exists (select from pgqueue.waiters) then (
+        select pg_notify('pgqueue_finished', job.id::text)
+        from pgqueue.waits as wait
+        where wait.job_id = job.id
+        limit 1
+    ) end

@@ -24,4 +24,11 @@ set state = 'succeeded',
         when %(results)s::jsonb is not null then %(results)s::jsonb -> job.id::text
     end
 where job.id = any (array(select id from held))
-returning job.id
+returning
+    job.id,
+    case when exists (select from pgqueue.waiters) then (
+        select pg_notify('pgqueue_finished', job.id::text)
+        from pgqueue.waits as wait
+        where wait.job_id = job.id
+        limit 1
+    ) end

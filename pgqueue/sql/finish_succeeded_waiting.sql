@@ -11,4 +11,11 @@ set state = 'succeeded',
     end
 from unnest(%(ids)s::bigint[], %(leases)s::bigint[]) as outcome (id, lease)
 where job.id = outcome.id and job.lease = outcome.lease
-returning job.id
+returning
+    job.id,
+    case when exists (select from pgqueue.waiters) then (
+        select pg_notify('pgqueue_finished', job.id::text)
+        from pgqueue.waits as wait
+        where wait.job_id = job.id
+        limit 1
+    ) end

@@ -7,4 +7,11 @@ set state = 'succeeded',
     finished_at = clock_timestamp(),
     result = %(result)s::jsonb
 where job.id = %(id)s and job.lease = %(lease)s
-returning job.id
+returning
+    job.id,
+    case when exists (select from pgqueue.waiters) then (
+        select pg_notify('pgqueue_finished', job.id::text)
+        from pgqueue.waits as wait
+        where wait.job_id = job.id
+        limit 1
+    ) end

@@ -11,4 +11,12 @@ with held as materialized (
 gone as materialized (
     select pgqueue.remove_jobs(array(select id from held)) where exists (select from held)
 )
-select held.id from held cross join gone
+select
+    held.id,
+    case when exists (select from pgqueue.waiters) then (
+        select pg_notify('pgqueue_finished', held.id::text)
+        from pgqueue.waits as wait
+        where wait.job_id = held.id
+        limit 1
+    ) end
+from held cross join gone

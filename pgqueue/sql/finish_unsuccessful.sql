@@ -41,7 +41,7 @@ changed as (
         finished_at = case when held.next_state = 'ready' then null else clock_timestamp() end
     from held
     where job.id = held.id
-    returning job.id
+    returning job.id, job.state
 ),
 recorded as (
     insert into pgqueue.attempts (
@@ -56,4 +56,12 @@ recorded as (
     from held
     where held.outcome is not null
 )
-select changed.id from changed
+select
+    changed.id,
+    case when changed.state <> 'ready' and exists (select from pgqueue.waiters) then (
+        select pg_notify('pgqueue_finished', changed.id::text)
+        from pgqueue.waits as wait
+        where wait.job_id = changed.id
+        limit 1
+    ) end
+from changed

@@ -74,4 +74,13 @@ recorded as (
     from changed
     where had_started or blamed
 )
-select changed.id, changed.state from changed
+select
+    changed.id,
+    changed.state,
+    case when changed.state <> 'ready' and exists (select from pgqueue.waiters) then (
+        select pg_notify('pgqueue_finished', changed.id::text)
+        from pgqueue.waits as wait
+        where wait.job_id = changed.id
+        limit 1
+    ) end
+from changed

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 log: Final = logging.getLogger("pgqueue")
@@ -68,6 +68,7 @@ class JobFailed:
     error_type: str
     message: str
     delay: float | None
+    queue: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ class JobsExpired:
     """Jobs that nobody started in time were ended."""
 
     count: int
+    ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,32 @@ class StepFailed:
     error: str
 
 
+@dataclass(frozen=True, slots=True)
+class HookFailed:
+    """A hook raised; what it was told of is as it was."""
+
+    hook: str
+    job_id: int | None
+    error: str
+    exception: BaseException | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class HookSlow:
+    """A hook does not return, and `waiting` others are called only after it."""
+
+    hook: str
+    seconds: float
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class HooksDropped:
+    """Hooks were not called: too many waited, or the worker ended before their turn."""
+
+    count: int
+
+
 Event = (
     WorkerStarted
     | WorkerStopping
@@ -205,6 +233,9 @@ Event = (
     | DatabaseLost
     | DatabaseBack
     | StepFailed
+    | HookFailed
+    | HookSlow
+    | HooksDropped
 )
 
 Listener = Callable[[Event], None]

@@ -6,10 +6,12 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Final, assert_never
 
-from pgqueue.telemetry import events
+from pgqueue.telemetry import events, fields
+from pgqueue.telemetry.lines import JsonLines, TextLines
 
 if TYPE_CHECKING:
     from pgqueue.telemetry.events import Event
+    from pgqueue.telemetry.lines import Form
 
 log: Final = logging.getLogger("pgqueue.worker")
 
@@ -22,7 +24,9 @@ LONGEST: Final = 800
 def write(event: Event) -> None:
     """Log one event."""
     level, line = words(event)
-    log.log(level, line, extra={"event": type(event).__name__})
+    exception = event.exception if isinstance(event, events.HookFailed) else None
+    extra = {"event": type(event).__name__, **fields.of_event(event)}
+    log.log(level, line, extra=extra, exc_info=exception)
 
 
 def words(event: Event) -> Line:
@@ -105,6 +109,21 @@ def _words(event: Event) -> Line:  # noqa: C901, PLR0911, PLR0912 - one case an 
             return logging.INFO, f"{event.part}: the database answers again"
         case events.StepFailed():
             return logging.WARNING, f"{event.step}: {event.error}; tries again at its next turn"
+        case events.HookFailed():
+            about = "" if event.job_id is None else f" for job {event.job_id}"
+            return logging.ERROR, (
+                f"hook {event.hook} failed{about}: {event.error}; the job is as it was"
+            )
+        case events.HookSlow():
+            return logging.WARNING, (
+                f"hook {event.hook} has run for {event.seconds:.0f} s, and {event.waiting} calls "
+                "of hooks wait for it: give what it waits for a time limit"
+            )
+        case events.HooksDropped():
+            return logging.ERROR, (
+                f"{event.count} calls of hooks were dropped: hooks are slower than jobs, or the "
+                "worker ended; the jobs are as they were"
+            )
         case _:
             assert_never(event)
 
@@ -138,11 +157,17 @@ def _rescued(event: events.JobsRescued) -> Line:
     return logging.WARNING, line
 
 
-def to_stderr(level: int = logging.INFO) -> None:
-    """Send pgqueue's log, and everything else's warnings, to standard error."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.WARNING,
-        format="%(asctime)s %(levelname)-7s %(message)s",
-    )
+def to_stderr(level: int = logging.INFO, form: Form = "text") -> None:
+    """Send pgqueue's log, and everything else's warnings, to standard error.
+
+    Where the root logger has a handler already, that one stays as it is.
+
+    Args:
+        level: of pgqueue's own log.
+        form: lines for people, or JSON.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if form == "json" else TextLines())
+    handler.addFilter(fields.JobFields())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("pgqueue").setLevel(level)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pgqueue.store import ExchangeReply, Sent
     from pgqueue.worker.link import Link
     from pgqueue.worker.loop import Wake
+    from pgqueue.worker.reports import Reports
 
 Finishing = Sequence[Succeeded | Unsuccessful]
 Order = dict[str, Any]
@@ -37,10 +38,14 @@ class Line:
         link: gives the connection.
         settings: limits of time.
         who: of the worker: its id and name.
+        reports: what handlers said: the last word of a job goes with its outcome.
     """
 
-    def __init__(self, link: Link, settings: Settings, who: dict[str, Any]) -> None:
+    def __init__(
+        self, link: Link, settings: Settings, who: dict[str, Any], reports: Reports
+    ) -> None:
         self._link, self._settings, self._who = link, settings, who
+        self._reports = reports
         self._wire: Wire | None = None
         self._sent: deque[Sent] = deque()
         self.under_way: deque[Order] = deque()
@@ -56,6 +61,8 @@ class Line:
         unsuccessful = [done for done in finishing if isinstance(done, Unsuccessful)]
         if len(succeeded) + len(unsuccessful) < len(finishing):
             order["ephemeral"] = [done for done in finishing if isinstance(done, Ephemeral)]
+        if self._reports:
+            order["progress"] = self._reports.unwritten((done.id, done.lease) for done in finishing)
         claim = {name: value for name, value in order.items() if name != "finishing"}
         self._sent.append(
             store.send(
@@ -118,6 +125,7 @@ class Carrier:
         worker_id: who claims.
         worker: the worker's name.
         wake: ends a wait.
+        reports: what handlers said of their progress.
     """
 
     def __init__(
@@ -129,11 +137,12 @@ class Carrier:
         worker_id: int,
         worker: str,
         wake: Wake,
+        reports: Reports,
     ) -> None:
         self._link, self._claim_link, self._wake = link, claims, wake
         who: dict[str, Any] = {"worker_id": worker_id, "worker": worker}
-        self.outcomes = Line(link, settings, who)
-        self.claims = Line(claims, settings, who)
+        self.outcomes = Line(link, settings, who, reports)
+        self.claims = Line(claims, settings, who, reports)
 
     def connection(self) -> tuple[Connection, bool]:
         """The connection for everything else, and whether it was opened just now."""

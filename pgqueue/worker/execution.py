@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from pgqueue import codec, handler, outcome, payload
+from pgqueue import carrying, codec, handler, outcome, payload, store
 from pgqueue.converters.arguments import encode_result
 from pgqueue.errors import InvalidPayload, KeyMissing
 from pgqueue.outcome import Ephemeral, HeldBack, JobTimeout, Succeeded, Unsuccessful
-from pgqueue.redaction import MARK
 
 if TYPE_CHECKING:
     from collections.abc import KeysView
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 def prepare(attempt: Attempt) -> dict[str, Any]:
     """The arguments of an attempt: decoded, brought to the task's version, of the handler's types.
 
+    Called in the context that the handler will have: what travelled with the job is set in it.
+
     Raises:
         InvalidPayload: what is stored cannot be decoded, or the handler does not take it.
         HeldBack: it is encrypted with a key that this process lacks.
@@ -29,8 +30,7 @@ def prepare(attempt: Attempt) -> dict[str, Any]:
     args: dict[str, Any] = payload.decode(job.args)
     if job.meta != "{}":
         attempt.meta = meta = payload.decode(job.meta)
-        if MARK in meta:
-            del meta[MARK]
+        carrying.unpack(meta, task.app.carried)
     if type(args) is not dict or job.version != task.version or not _fits(task, args.keys()):
         args = _adapted(attempt, args)
     if task.arguments is not None:
@@ -38,6 +38,7 @@ def prepare(attempt: Attempt) -> dict[str, Any]:
             task.arguments.decode(args)
         except InvalidPayload as error:
             raise InvalidPayload(_misfit(attempt, str(error))) from None
+    attempt.args = args
     return args
 
 
@@ -94,6 +95,14 @@ def _misfit(attempt: Attempt, what: str) -> str:
     return f"stored arguments do not fit{old}: {what}"
 
 
+def last_words(attempt: Attempt) -> dict[str, str] | None:
+    """The parameter of progress.sql, where the table does not know yet what the handler said."""
+    if not attempt.reports:
+        return None
+    said = attempt.reports.unwritten([attempt.key])
+    return {"reports": store.reports_document(said)} if said else None
+
+
 _ENDED: Final = (outcome.Settled, outcome.Doubtful)
 
 
@@ -111,10 +120,12 @@ def succeeded(
         return Succeeded(attempt.job.id, attempt.job.lease, None)
     if isinstance(value, _ENDED):
         return value
+    if not attempt.task.keeps_result:
+        return Succeeded(attempt.job.id, attempt.job.lease, None)
     try:
         if (converter := attempt.task.returns) is not None:
             value = encode_result(converter, value)
-        result = payload.encode_result(value, limit=settings.max_payload)
+        result = payload.encode_result(value, limit=settings.max_result)
         if attempt.task.codec is not None:
             context = f"result of {attempt.task.name}"
             result = codec.seal(attempt.task.codec, result or "null", context)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pgqueue.outcome import Outcome
+    from pgqueue.worker.reports import Reports
 
     Head = tuple[str, int, datetime, int]
 
@@ -19,10 +20,11 @@ class Inbox:
 
     Args:
         wake: called after each word.
+        reports: told which attempts will say no more of their progress.
     """
 
-    def __init__(self, wake: Callable[[], None]) -> None:
-        self._wake = wake
+    def __init__(self, wake: Callable[[], None], reports: Reports | None = None) -> None:
+        self._wake, self._reports = wake, reports
         self._outcomes: deque[Outcome] = deque()
         self._lanes: deque[tuple[str, int]] = deque()
         self._heads: deque[list[Head]] = deque()
@@ -32,6 +34,8 @@ class Inbox:
 
     def done(self, outcome: Outcome) -> None:
         """An executor has an outcome."""
+        if self._reports:
+            self._reports.ended((outcome.id, outcome.lease))
         self._outcomes.append(outcome)
         self._wake()
 

@@ -9,13 +9,15 @@ from pgqueue.worker import execution
 from pgqueue.worker.parts import Attempt
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from pgqueue.job import ClaimedJob
+    from pgqueue.tasks import Task
     from pgqueue.telemetry.events import Events
     from pgqueue.worker.ledger import Ledger
     from pgqueue.worker.parts import Executor, Why
     from pgqueue.worker.registry import Registry
+    from pgqueue.worker.reports import Reports
 
 LEAST_SHARE: Final = 0.02
 """Of an executor in the mix of jobs: one that had none lately does not hold up the others."""
@@ -29,6 +31,8 @@ class Intake:
         registry: what this worker can run.
         ledger: what is held and owed.
         emit: takes events.
+        make: makes an attempt of a job; for hooks that are told of starts.
+        reports: takes what handlers say of their progress.
     """
 
     def __init__(
@@ -37,9 +41,13 @@ class Intake:
         registry: Registry,
         ledger: Ledger,
         emit: Events,
+        *,
+        reports: Reports,
+        make: Callable[[ClaimedJob, Task[..., object], Reports], Attempt] = Attempt,
     ) -> None:
         self._executors, self._registry = executors, registry
-        self._ledger, self._emit = ledger, emit
+        self._ledger, self._emit, self._make = ledger, emit, make
+        self._reports = reports
         self._shares = dict.fromkeys(executors, 1.0)
 
     def room(self) -> int:
@@ -49,6 +57,7 @@ class Intake:
 
     def take(self, claimed: list[ClaimedJob], now: float) -> None:
         """Start what was claimed, best first; give back what cannot run here."""
+        make = self._make
         batches: dict[bool, list[Attempt]] = {kind: [] for kind in self._executors}
         for job in claimed:
             task = self._registry.find(job.task, job.version)
@@ -58,7 +67,7 @@ class Intake:
             elif job.expired:
                 self._ledger.owe(outcome.expired(job))
             else:
-                attempt = Attempt(job, task)
+                attempt = make(job, task, self._reports)
                 self._ledger.hold(attempt)
                 (self._ledger.suspects if job.suspect else batches[task.is_async]).append(attempt)
         for kind, attempts in batches.items():

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Final
 from pgqueue.outcome import Doubtful, Ephemeral, Lost, Settled, Succeeded, Unsuccessful
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from pgqueue.outcome import Outcome
     from pgqueue.store import Verdict
     from pgqueue.worker.parts import Attempt
 
     Key = tuple[int, int]
+    Recorded = Callable[[Outcome, Attempt | None], None]
 
 Pending = Succeeded | Unsuccessful
 
@@ -32,9 +33,16 @@ ASK_AGAIN: Final = 0.25
 
 
 class Ledger:
-    """The books of one worker, by (id, lease)."""
+    """The books of one worker, by (id, lease).
 
-    def __init__(self) -> None:
+    Args:
+        recorded: told of each outcome that the table confirmed.
+        successes: whether also of successes.
+    """
+
+    def __init__(self, recorded: Recorded | None = None, *, successes: bool = False) -> None:
+        self._recorded = recorded
+        self._succeeded = recorded if successes else None
         self.held: dict[Key, Attempt] = {}
         self._pending: dict[Key, Pending] = {}
         self._doubtful: dict[Key, Unsuccessful] = {}
@@ -58,7 +66,9 @@ class Ledger:
             self._doubtful[key] = outcome.otherwise
             self._questions[key] = 0.0
         elif isinstance(outcome, Settled | Lost):
-            self._drop(key)
+            attempt = self._drop(key)
+            if self._succeeded is not None and isinstance(outcome, Settled):
+                self._succeeded(outcome, attempt)
         else:
             self._pending[key] = outcome
             self._large = self._large or _size(outcome) > LARGE
@@ -97,7 +107,7 @@ class Ledger:
             that was never known here.
         """
         ids = set(recorded)
-        pending, held = self._pending, self.held
+        pending, held, succeeded = self._pending, self.held, self._succeeded
         unsuccessful: list[tuple[Unsuccessful, Attempt | None]] = []
         for done in sent:
             key = (done.id, done.lease)
@@ -111,8 +121,13 @@ class Ledger:
                 self._unanswered.discard(key)
             if isinstance(done, Unsuccessful):
                 unsuccessful.append((done, attempt))
+            elif succeeded is not None:
+                succeeded(done, attempt)
             if attempt is not None and attempt is self.suspect:
                 self.suspect = None
+        if self._recorded is not None:
+            for done, attempt in unsuccessful:
+                self._recorded(done, attempt)
         return unsuccessful
 
     def asks(self, now: float) -> bool:
@@ -136,6 +151,10 @@ class Ledger:
         if verdict == "gone" and self._was_deleted_by_us(key):
             verdict = "recorded"
         self._unanswered.discard(key)
+        if verdict == "recorded" and self._recorded is not None:
+            done = Settled(*key) if key in self._doubtful else self._pending.get(key)
+            if done is not None:
+                self._recorded(done, self.held.get(key))
         return self._drop(key) is None or verdict == "recorded"
 
     def _was_deleted_by_us(self, key: Key) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from pgqueue.context import JobContext
 
@@ -12,10 +13,14 @@ if TYPE_CHECKING:
     from pgqueue.job import ClaimedJob
     from pgqueue.outcome import Outcome
     from pgqueue.tasks import Task
+    from pgqueue.worker.reports import Reports
 
 Why = Literal["cancel", "lost", "stop", "timeout"]
 """Why a running handler should end: cancel was asked for, the lease was lost, the worker stops,
 the job ran longer than it may."""
+
+
+_NO_ARGS: Final[dict[str, Any]] = {}
 
 
 class Attempt:
@@ -24,16 +29,32 @@ class Attempt:
     Attributes:
         key: (id, lease), what its outcome is recorded under.
         meta: as decoded; None where there is none.
+        args: what the handler is called with; unset until they are prepared.
         why: set once somebody wants it to end early; the executor reads it when it does.
         slot: where the board shows that it runs.
+        reports: takes what the handler says of its progress.
     """
 
-    __slots__ = ("_context", "job", "key", "meta", "slot", "started", "task", "why")
+    __slots__ = (
+        "_context",
+        "args",
+        "job",
+        "key",
+        "meta",
+        "reports",
+        "slot",
+        "started",
+        "task",
+        "why",
+    )
 
-    def __init__(self, job: ClaimedJob, task: Task[..., object]) -> None:
-        self.job, self.task = job, task
+    def __init__(
+        self, job: ClaimedJob, task: Task[..., object], reports: Reports | None = None
+    ) -> None:
+        self.job, self.task, self.reports = job, task, reports
         self.key = (job.id, job.lease)
         self.meta: dict[str, Any] | None = None
+        self.args: dict[str, Any]
         self.why: Why | None = None
         self.started = False
         self.slot = -1
@@ -51,14 +72,22 @@ class Attempt:
                 max_attempts=job.max_attempts,
                 lease=job.lease,
                 meta=self.meta or {},
+                args=getattr(self, "args", _NO_ARGS),
+                report=partial(self.reports.say, self.key) if self.reports is not None else None,
             )
         return self._context
 
+    def starting(self) -> None:
+        """Say that the handler is about to start; for an executor that calls it elsewhere."""
+
     def call(self, args: dict[str, Any]) -> Any:
-        """Call the handler; what it returns, or its coroutine."""
-        if self.task.takes_context:
-            return self.task.call(self.context(), args)
-        return self.task.function(**args)
+        """Call the handler, in its middleware; what it returns, or its coroutine."""
+        task = self.task
+        if task.around is None and not task.takes_context:
+            return task.function(**args)
+        context = self.context()
+        context.args = args
+        return (task.around or task.call)(context, args)
 
     def end(self, why: Why) -> None:
         """Say that it should end, and let its handler see that."""

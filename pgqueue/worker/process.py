@@ -6,6 +6,7 @@ when standard input ends, the supervisor is gone and so is this process, with al
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import logging
@@ -20,13 +21,16 @@ from typing import TYPE_CHECKING, Any, Final
 from pgqueue.config import Settings
 from pgqueue.discovery import load_app
 from pgqueue.errors import ConfigError, ConnectionFailed, PgQueueError, SchemaError
-from pgqueue.telemetry import wording
+from pgqueue.telemetry import fields, wording
 from pgqueue.telemetry.events import Events
 from pgqueue.worker.board import Board
 from pgqueue.worker.worker import Worker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
+
+    from pgqueue.telemetry.lines import Form
 
 EXIT_CODES: Final[dict[type[PgQueueError], int]] = {
     ConfigError: 2,
@@ -45,6 +49,7 @@ class Order:
     settings: dict[str, Any]
     board: int
     log_level: int
+    log_format: Form
     app_dir: str
 
     def line(self) -> bytes:
@@ -53,22 +58,37 @@ class Order:
         return json.dumps(fields).encode() + b"\n"
 
 
+class News:
+    """What the supervisor tells besides the order, and who hears it.
+
+    Attributes:
+        dead: takes the ids of jobs that it found dead, of which an app may have hooks.
+    """
+
+    dead: Callable[[list[int]], None] = staticmethod(lambda _ids: None)
+
+
 def main() -> int:
     """Run one worker; the exit code."""
     lifeline = _take_stdin()
     order = Order(**json.loads(lifeline.readline()))
-    threading.Thread(target=_watch, args=(lifeline,), name="pgqueue-lifeline", daemon=True).start()
-    wording.to_stderr(order.log_level)
+    news = News()
+    watch = threading.Thread(
+        target=_watch, args=(lifeline, news), name="pgqueue-lifeline", daemon=True
+    )
+    watch.start()
+    wording.to_stderr(order.log_level, order.log_format)
     try:
-        return _work(order)
+        return _work(order, news)
     except PgQueueError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - this is a program
         return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1)
 
 
-def _work(order: Order) -> int:
+def _work(order: Order, news: News) -> int:
     settings = Settings(**order.settings)
     app, _ = load_app(order.app, cwd=Path(order.app_dir), environ=os.environ)
+    fields.cover_handlers()  # those that the app's modules have made
     board = Board(settings.concurrency + settings.threads, order.board)
     _tune_garbage_collection()
     worker = Worker(
@@ -79,6 +99,12 @@ def _work(order: Order) -> int:
         emit=Events(wording.write),
         board=board,
     )
+
+    def dead(ids: list[int]) -> None:
+        if worker.hooks is not None:
+            worker.hooks.ended(ids)
+
+    news.dead = dead
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         worker.stop()
@@ -108,13 +134,16 @@ def _take_stdin() -> Any:
     return lifeline
 
 
-def _watch(lifeline: Any) -> None:
-    """End our whole process group with the supervisor: what handlers started is in it.
+def _watch(lifeline: Any, news: News) -> None:
+    """Hear the supervisor's news, and end our whole process group with it.
+
+    What handlers started is in that group.
 
     PR_SET_PDEATHSIG would end this process alone, and leave nobody to end the others.
     """
-    while lifeline.read(1):
-        pass
+    while line := lifeline.readline():
+        with contextlib.suppress(Exception):  # whatever was said, somebody must watch
+            news.dead(json.loads(line))
     os.killpg(0, signal.SIGKILL)
 
 

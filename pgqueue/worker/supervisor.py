@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import logging
 import os
 import queue
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from pgqueue.config import Settings
     from pgqueue.connections import Connection
+    from pgqueue.telemetry.lines import Form
 
 FORCED: Final = 130
 """Exit code after a second signal."""
@@ -47,6 +49,8 @@ LONGEST_PAUSE: Final = 30.0
 STALLED: Final = 60.0
 """Seconds without progress of a worker's engine after which it gets no more heartbeats."""
 TICK: Final = 0.05
+NEWS: Final = 100
+"""Jobs in one line to a worker: a line this short is written whole, or not at all."""
 
 
 class Child:
@@ -83,6 +87,17 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
 
+    def tell_dead(self, ids: Sequence[int]) -> None:
+        """Tell it of jobs that are dead, for the app's hooks; never waits for it.
+
+        Raises:
+            OSError: it does not listen.
+        """
+        assert self.process.stdin is not None  # noqa: S101 - PIPE
+        fd = self.process.stdin.fileno()
+        os.set_blocking(fd, False)
+        os.write(fd, json.dumps(list(ids)).encode() + b"\n")
+
     def kill_group(self) -> None:
         """End what is left of its process group: processes that handlers started."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -117,7 +132,8 @@ class Supervisor:
 
     def __init__(self, order: Order, settings: Settings, processes: int, emit: Events) -> None:
         self._order, self._settings = order, settings
-        self._processes, self._emit = processes, emit
+        self._processes, self._emit = processes, Events(emit, self._hear)
+        self._dead: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._children: list[Child] = []
         self._start_at: list[float] = [0.0] * processes
         self._young = 0
@@ -136,6 +152,7 @@ class Supervisor:
             while not self._finished():
                 self._start_missing()
                 self._reap()
+                self._pass_on()
                 time.sleep(TICK)
         finally:
             self._wait_for_burials()
@@ -214,6 +231,20 @@ class Supervisor:
         self._young += 1
         return 0.0 if self._young == 1 else min(2.0 ** (self._young - 2), LONGEST_PAUSE)
 
+    # -- news for hooks: of jobs that died with their worker, which a living one calls -----------
+
+    def _hear(self, event: events.Event) -> None:
+        if isinstance(event, events.JobsRescued):
+            for id_ in event.dead:
+                self._dead.put(id_)
+
+    def _pass_on(self) -> None:
+        listening = [child for child in self._children if child.board.get(words.READY)]
+        while listening and not self._dead.empty():
+            ids = [self._dead.get() for _ in range(min(self._dead.qsize(), NEWS))]
+            with contextlib.suppress(OSError):  # it ends, or is stuck: then nobody is told
+                listening[-1].tell_dead(ids)
+
     # -- heartbeats and burials, on a thread and a connection of their own ---------------------
 
     def _start_rota(self) -> Rota:
@@ -281,6 +312,7 @@ def run(
     settings: Settings,
     processes: int,
     log_level: int = logging.INFO,
+    log_format: Form = "text",
 ) -> int:
     """Run workers until a signal: what `pgqueue worker` does.
 
@@ -292,12 +324,13 @@ def run(
         settings: limits and pauses, with the command line's in them.
         processes: how many workers.
         log_level: of pgqueue's own log.
+        log_format: of all that the processes log to standard error.
 
     Returns:
         0 stopped clean, 1 handlers were cut, 130 after a second signal; 2, 3, 4 when a worker could
         not start because of the app, the connection, the schema.
     """
-    wording.to_stderr(log_level)
+    wording.to_stderr(log_level, log_format)
     order = Order(
         app=app,
         dsn=dsn,
@@ -305,6 +338,7 @@ def run(
         settings=dataclasses.asdict(settings),
         board=-1,
         log_level=log_level,
+        log_format=log_format,
         app_dir=app_dir,
     )
     return Supervisor(order, settings, processes, Events(wording.write)).run()

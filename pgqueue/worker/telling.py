@@ -34,7 +34,8 @@ class Telling:
         if done.ending in ("retried", "dead"):
             delay = done.delay if done.state == "ready" else None
             kind, message = done.error_type or "", done.message or ""
-            self._emit(JobFailed(job.id, job.task, job.attempt, kind, message, delay))
+            names = (job.id, job.task, job.attempt)
+            self._emit(JobFailed(*names, kind, message, delay, job.queue))
         elif done.ending is None and done.message is not None:
             self._hold_back(job.task, done.delay, done.message)
 

@@ -87,6 +87,8 @@ class Transactions:
     def _finish(self, connection: Connection, attempt: Attempt, value: Any) -> None:
         with connection.pipeline():
             store.execute(connection, "limits", store.limits(self._settings))
+            if said := execution.last_words(attempt):
+                store.execute(connection, "progress", said)
             cursor = store.execute(
                 connection,
                 execution.finish_statement(attempt),
@@ -156,6 +158,8 @@ class AsyncTransactions:
         async with connection.pipeline():
             cursor = psycopg.AsyncCursor(connection)
             await cursor.execute(store.statement("limits"), store.limits(self._settings))
+            if said := execution.last_words(attempt):
+                await cursor.execute(store.statement("progress"), said)
             cursor = psycopg.AsyncCursor(connection)
             await cursor.execute(store.statement(execution.finish_statement(attempt)), values)
         if await cursor.fetchone() is None:

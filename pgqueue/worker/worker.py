@@ -13,20 +13,26 @@ from pgqueue import listen, pruning, revision, store
 from pgqueue._version import __version__
 from pgqueue.errors import ConnectionFailed
 from pgqueue.telemetry import events
+from pgqueue.telemetry.events import Events
 from pgqueue.worker import board as words, loop
 from pgqueue.worker.board import Board
 from pgqueue.worker.carrier import Carrier
+from pgqueue.worker.endings import Endings
 from pgqueue.worker.exchange import Exchange
 from pgqueue.worker.executors.event_loop import EventLoopExecutor
 from pgqueue.worker.executors.threads import ThreadExecutor
 from pgqueue.worker.heartbeat import Heartbeat
+from pgqueue.worker.hooks import HookRunner, moments
 from pgqueue.worker.inbox import Inbox
 from pgqueue.worker.intake import Intake
 from pgqueue.worker.lanes import Lanes
 from pgqueue.worker.ledger import Ledger
 from pgqueue.worker.link import Link
+from pgqueue.worker.parts import Attempt
 from pgqueue.worker.registry import Registry
-from pgqueue.worker.steps import dead, depths, expire, keys, probe, prune, rescue
+from pgqueue.worker.reports import Reports
+from pgqueue.worker.steps import dead, depths, expire, keys, leftovers, probe, progress, prune
+from pgqueue.worker.steps.rescue import Rescue
 from pgqueue.worker.steps.rota import Rota, Step
 from pgqueue.worker.transactions import AsyncTransactions, Transactions
 
@@ -36,7 +42,6 @@ if TYPE_CHECKING:
     from pgqueue.app import PgQueue
     from pgqueue.config import Settings
     from pgqueue.connections import Connection
-    from pgqueue.telemetry.events import Events
     from pgqueue.worker.parts import Executor
 
 STOPPED: Final = 0
@@ -74,15 +79,16 @@ class Worker:
     ) -> None:
         self._app, self._dsn, self._settings = app, dsn, settings
         self._queues, self._emit = tuple(queues), emit
+        self.hooks: HookRunner | None = None
         self._alone = board is None
         self._board = board or Board(settings.concurrency + settings.threads)
         self._wake = loop.Wake()
-        self._inbox = Inbox(self._wake)
+        self._reports = Reports()
+        self._inbox = Inbox(self._wake, self._reports)
         self._probe = probe.Probe(settings, self._queues, self._inbox.heads)
-        self._stop = False
         self._stopping_since: float | None = None
         self._cut: int | None = None
-        self._fenced = False
+        self._stop = self._fenced = False
         self.worker_id = 0
 
     def run(self) -> int:
@@ -95,11 +101,14 @@ class Worker:
         link = Link("worker", self._dsn, self._settings, self._emit)
         try:
             self._register(link.connection())
+            self._start_hooks()
             # Before the first claim, so that it knows the lanes and takes the best first.
             self._probe(link.connection())
             return self._work(link)
         finally:
             link.close()
+            if self.hooks is not None:
+                self.hooks.close()
 
     def _work(self, link: Link) -> int:
         executors = self._make_executors()
@@ -111,9 +120,12 @@ class Worker:
             worker_id=self.worker_id,
             worker=self._name,
             wake=self._wake,
+            reports=self._reports,
         )
         exchange = self._make_exchange(carrier, executors)
         close_parts = self._start_parts()
+        if self.hooks is not None:
+            self.hooks.worker_started(self.worker_id, self._name, self._queues)
         self._board.put(words.READY, 1)
         try:
             loop.run(lambda: self._step(exchange), self._wake)
@@ -137,7 +149,8 @@ class Worker:
     def _register(self, connection: Connection) -> None:
         revision.check(connection)
         settings = self._settings
-        names = [probe.NAME, expire.NAME, keys.NAME, depths.NAME, prune.NAME, dead.NAME]
+        steps = (probe, expire, keys, depths, leftovers, prune, dead)
+        names = [step.NAME for step in steps]
         store.run(connection, settings, "add_steps", {"names": names})
         said = [(task.name, task.retention) for task in self._app.tasks.values()]
         pruning.announce(connection, settings, said)
@@ -161,6 +174,13 @@ class Worker:
         limits = (settings.concurrency, settings.threads)
         self._emit(events.WorkerStarted(self.worker_id, name, self._queues, *limits))
 
+    def _start_hooks(self) -> None:
+        if moments(self._app):  # all other apps pay nothing
+            link = Link("hooks", self._dsn, self._settings, self._emit)
+            read = Endings(link, self._settings, lambda: self._stop or self._fenced)
+            self.hooks = HookRunner(self._app, self._emit, read)
+            self._emit = Events(self._emit, self.hooks.heard)
+
     def _make_executors(self) -> dict[bool, Executor]:
         settings, done = self._settings, self._inbox.done
         kinds = {task.is_async for task in self._app.tasks.values()} or {False}
@@ -176,13 +196,18 @@ class Worker:
         return executors
 
     def _make_exchange(self, carrier: Carrier, executors: dict[bool, Executor]) -> Exchange:
-        ledger, registry = Ledger(), Registry(self._app.tasks)
+        hooks, registry = self.hooks, Registry(self._app.tasks)
+        told = hooks.moments if hooks else ()
+        ledger = Ledger(hooks.recorded, successes="success" in told) if hooks else Ledger()
+        make = hooks.attempt if hooks and "start" in told else Attempt
         return Exchange(
             carrier=carrier,
             settings=self._settings,
             worker_id=self.worker_id,
             lanes=Lanes(self._queues, self._settings.shares),
-            intake=Intake(executors, registry, ledger, self._emit),
+            intake=Intake(
+                executors, registry, ledger, self._emit, reports=self._reports, make=make
+            ),
             inbox=self._inbox,
             ledger=ledger,
             emit=self._emit,
@@ -223,6 +248,8 @@ class Worker:
             depths.NAME: depths.CountDepths(self._settings, self._emit),
             prune.NAME: prune.Prune(self._settings, self._emit),
             dead.NAME: dead.WatchDead(self._settings, self._emit),
+            leftovers.NAME: leftovers.SweepLeftovers(self._settings),
+            progress.NAME: progress.WriteProgress(self._settings, self._reports),
         }
         return Rota(link, steps, self._emit)
 
@@ -234,7 +261,7 @@ class Worker:
             lambda _, at: self._board.put(words.BEAT, int(at * 1e9)),
             lambda _: self._board.put(words.BURIED, 1),
         )
-        rescuer = rescue.Rescue(self._settings, self._emit, heartbeat.trusted_since)
+        rescuer = Rescue(self._settings, self._emit, heartbeat.trusted_since)
         steps: dict[str, Step] = {"heartbeat": heartbeat, "rescue": rescuer}
         return Rota(link, steps, self._emit)
 

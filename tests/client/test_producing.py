@@ -12,9 +12,9 @@ import psycopg
 import pytest
 
 from pgqueue.app import PgQueue
-from pgqueue.client import JobHandle
 from pgqueue.config import Settings
 from pgqueue.errors import ConnectionFailed, InvalidJob, SchemaError, UnknownTask
+from pgqueue.handle import JobHandle
 from pgqueue.job import NewJob
 
 if TYPE_CHECKING:

@@ -47,6 +47,8 @@ REFUSED: list[Refused] = [
     *each("run_at", InvalidJob, [SOON], delay=0),
     *each("expires_at", InvalidJob, [*NO_TIMES, datetime(9999, 1, 1, tzinfo=UTC)]),
     *each("expires_at", InvalidJob, [SOON, SOON - timedelta(microseconds=1)], run_at=SOON),
+    *each("ttl", InvalidJob, [0, -1, 1e-9, 315_360_001, timedelta(0), "5", True, [], {}]),
+    *each("ttl", InvalidJob, [60], expires_at=SOON),
     *each("key", InvalidName, ["", "a\nb", "a\x7f", "a\x85", 5, [], {}, "x" * 513, "é" * 257]),
     *each("key_scope", InvalidName, ["", "a b", 5, [], "x" * 129], key="k"),
     *each("key_scope", InvalidName, ["s"]),

@@ -61,6 +61,16 @@ def test_replace_gives_a_waiting_job_the_new_arguments(
 
 
 @wrapped_or_not
+def test_reschedule_counts_the_new_ttl_from_the_new_time(
+    connection: psycopg.Connection, wrapped: bool
+) -> None:
+    job_id = enqueue(connection, FIRST)["id"]
+    ask(connection, RESCHEDULE | {"delay": 60, "ttl": 5}, wrapped)
+    query = "select extract(epoch from expires_at - run_at) from pgqueue.jobs where id = %s"
+    assert connection.execute(query, [job_id]).fetchone() == (5,)
+
+
+@wrapped_or_not
 def test_reschedule_gives_a_waiting_job_the_new_time_too(
     connection: psycopg.Connection, wrapped: bool
 ) -> None:

@@ -91,6 +91,7 @@ def test_every_option_makes_a_job_one_that_needs_all_columns() -> None:
         "delay": 1,
         "run_at": LATER,
         "expires_at": LATER,
+        "ttl": 60,
         "meta": {"a": 1},
         "key_scope": "s",
         "unique_for": 1,
@@ -98,6 +99,23 @@ def test_every_option_makes_a_job_one_that_needs_all_columns() -> None:
     for name, value in values.items():
         job = NewJob(**{"task": "t", name: value})
         assert copy._Load.form([NewJob(task="t"), job]) == copy.FULL, name
+
+
+def test_a_ttl_counts_from_when_the_job_is_due(
+    app: PgQueue, connection: psycopg.Connection
+) -> None:
+    app.copy_jobs(
+        [
+            NewJob(task="t", ttl=90.5),
+            NewJob(task="t", ttl=timedelta(minutes=2)),
+            NewJob(task="t", ttl=3, delay=60),
+            NewJob(task="t", ttl=4, run_at=LATER),
+            NewJob(task="t", ttl=315_360_000, run_at=datetime(8999, 12, 31, tzinfo=UTC)),
+        ]
+    )
+    query = "select extract(epoch from expires_at - run_at) from pgqueue.jobs order by id"
+    ages = [float(age) for (age,) in connection.execute(query)]
+    assert ages == [90.5, 120, 3, 4, 24 * 3600]
 
 
 def test_a_job_is_created_at_the_database_s_time(

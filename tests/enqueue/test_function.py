@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -54,9 +55,32 @@ def test_every_member_reaches_its_column(shared: psycopg.Connection, wrapped: bo
     assert due == (datetime(2040, 1, 31, 11, tzinfo=UTC),)
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize(
+    "due",
+    [{}, {"delay": 3600}, {"run_at": "2040-01-31T12:00:00+01:00"}, {"run_at": "2001-01-01T00:00Z"}],
+)
+def test_a_ttl_counts_from_when_the_job_is_due(
+    shared: psycopg.Connection, due: dict[str, Any], wrapped: bool
+) -> None:
+    members = {"task": "t", "ttl": 90.5, **due}
+    (answer,) = enqueue(shared, [members]) if wrapped else [enqueue(shared, members)]
+    query = "select expires_at - run_at from pgqueue.jobs where id = %s"
+    assert shared.execute(query, [answer["id"]]).fetchone() == (timedelta(seconds=90.5),)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_ttl_ends_at_the_latest_where_times_end(
+    shared: psycopg.Connection, wrapped: bool
+) -> None:
+    members = {"task": "t", "ttl": 315_360_000, "run_at": "8999-12-31T00:00:00Z"}
+    (answer,) = enqueue(shared, [members]) if wrapped else [enqueue(shared, members)]
+    assert row_of(shared, answer["id"])["expires_at"] == datetime(9000, 1, 1, tzinfo=UTC)
+
+
 @pytest.mark.parametrize(
     "option",
-    ["delay", "run_at", "expires_at", "timeout", "key", "key_scope", "unique_for", "until"],
+    ["delay", "run_at", "expires_at", "ttl", "timeout", "key", "key_scope", "unique_for", "until"],
 )
 def test_null_is_nothing_where_the_default_is_null(shared: psycopg.Connection, option: str) -> None:
     answers = [enqueue(shared, {"task": "t", option: None})]
@@ -75,6 +99,7 @@ def test_the_defaults_of_sql_are_those_of_python(shared: psycopg.Connection) -> 
     assert {field.name for field in fields(NewJob)} - row.keys() == {
         "delay",
         "run_at",
+        "ttl",
         "unique_for",
         "until",
         "on_conflict",
@@ -178,6 +203,7 @@ def test_the_functions_are_not_for_everybody(shared: psycopg.Connection) -> None
         ("check_job", False, "v", True, False),
         ("due_at", False, "s", True, False),
         ("enqueue", False, "v", True, False),
+        ("expires_at", False, "s", True, False),
         ("is_instant", False, "s", True, False),
         ("job_is_plain", False, "s", True, False),
         ("key_is_held", False, "i", True, False),

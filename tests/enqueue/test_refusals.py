@@ -63,7 +63,7 @@ def test_bad_input_is_refused_with_its_path(
             {"task": "t", "prio": 1},
             (
                 "prio: 1 is refused; expected no such member; known are v, task, args, queue, "
-                "priority, delay, run_at, expires_at, max_attempts, timeout, key, key_scope, "
+                "priority, delay, run_at, expires_at, ttl, max_attempts, timeout, key, key_scope, "
                 "unique_for, until, on_conflict, meta, version"
             ),
         ),
@@ -88,6 +88,7 @@ POOL: dict[str, list[Any]] = {
     "delay": [None, 0, 1.5, 315_360_000, 315_360_001, -1, "1", True],
     "run_at": [None, SOON, NAIVE, "x", SOON.replace(day=29), SOON.replace(year=2001)],
     "expires_at": [None, SOON, SOON + timedelta(days=5000), NAIVE, 1],
+    "ttl": [None, 60, 0.001, 315_360_000, 315_360_001, 0, "1", True],
     "max_attempts": [1, 8, 10_000, 10_001, 0, 1.0, None],
     "timeout": [None, 0.001, 31_536_000, 1, 0, "1"],
     "key": [None, "k", "é" * 256, "", "\x1f", "x" * 513],

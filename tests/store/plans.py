@@ -34,6 +34,7 @@ TYPES = {
     "priorities": "smallint[]",
     "queues": "text[]",
     "reach": "bigint",
+    "reports": "jsonb",
     "results": "jsonb",
     "room": "smallint",
     "size": "bigint",

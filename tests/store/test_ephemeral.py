@@ -81,7 +81,7 @@ def test_within_the_handler_s_transaction_a_locked_job_is_waited_for(
     finish = Background(lambda: store.run(own, SETTINGS, "finish_transactional_ephemeral", values))
     tables.wait_for_lock("the finish")
     other.rollback()
-    assert finish.result() == [(job_id,)]
+    assert [row[0] for row in finish.result()] == [job_id]
     assert left(tables) == []
 
 

@@ -212,7 +212,7 @@ def test_a_transactional_finish_lives_and_dies_with_the_handlers_transaction(
     job_id = tables.job("running", worker_id=1)
     values = {"id": job_id, "lease": 1, "result": json.dumps({"a": 1})}
     with own.transaction(force_rollback=True):
-        assert store.execute(own, "finish_transactional", values).fetchall() == [(job_id,)]
+        assert store.execute(own, "finish_transactional", values).fetchall() == [(job_id, None)]
     assert tables.row(job_id)["lease"] == 1
     with own.transaction():
         store.execute(own, "finish_transactional", values)

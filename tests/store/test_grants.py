@@ -32,10 +32,10 @@ DENIED = psycopg.errors.InsufficientPrivilege
 
 @pytest.fixture(scope="module")
 def roles(server: Server) -> Iterator[dict[str, str]]:
-    """Three roles with names that must be quoted; they own nothing."""
+    """Roles with names that must be quoted; they own nothing."""
     names = {
         kind: f'pgqueue test"{kind} {secrets.token_hex(4)}'
-        for kind in ("reader", "producer", "worker")
+        for kind in ("reader", "producer", "waiter", "worker")
     }
     with psycopg.connect(server.dsn(), autocommit=True) as admin:
         for name in names.values():
@@ -137,6 +137,28 @@ def test_a_producer_does_nothing_else(connect: Any) -> None:
     )
 
 
+def test_a_waiter_waits_for_results_and_sees_no_arguments(connect: Any, granted: str) -> None:
+    waiter = connect("waiter")
+    with PgQueue(waiter.info.dsn + " password=secret") as app:
+        handle = app.using().enqueue_many([NewJob(task="waited.for", queue="waited")])[0]
+        answers = app._results._process_waits().watch([handle.id])
+        with psycopg.connect(granted, autocommit=True) as owner:
+            wait_until(lambda: owner.execute("select from pgqueue.waits").fetchall())
+            owner.execute(
+                "update pgqueue.jobs set state = 'succeeded', result = '7' where id = %s",
+                [handle.id],
+            )
+            owner.execute("select pg_notify('pgqueue_finished', %s)", [str(handle.id)])
+        assert answers[handle.id].result(10) is not None
+        assert handle.result(timeout=10) == handle.result(timeout=0) == 7
+    refuse(
+        waiter,
+        "select args from pgqueue.jobs",
+        "update pgqueue.jobs set result = '8'",
+        "delete from pgqueue.jobs",
+    )
+
+
 def test_a_worker_runs_jobs_and_its_handlers_enqueue(connect: Any, granted: str) -> None:
     dsn = connect("worker").info.dsn + " password=secret"
     app = PgQueue(dsn)
@@ -198,7 +220,8 @@ def test_a_role_without_grants_may_do_nothing(dsn: str) -> None:
 
 
 def test_every_table_is_thought_of() -> None:
-    statements = " ".join(grants.reader("r") + grants.producer("p") + grants.worker("w"))
+    statements = " ".join(grants.reader("r") + grants.producer("p"))
+    statements += " ".join(grants.waiter("a") + grants.worker("w"))
     assert [table.name for table in metadata.sorted_tables if table.name not in statements] == []
 
 

@@ -161,6 +161,22 @@ def test_a_question_is_answered_by_primary_keys(tables: Connection, mode: str, b
 
 
 @modes
+@batches
+def test_who_waits_reads_by_primary_keys(tables: Connection, mode: str, batch: int) -> None:
+    plan = explain(tables, mode, "wait_look", {"ids": ids(batch)})
+    assert_indexed(plan, "jobs", "jobs_pkey")
+    assert_indexed(plan, "attempts", "attempts_pkey")
+
+
+@modes
+@batches
+def test_progress_is_fenced_by_primary_keys(tables: Connection, mode: str, batch: int) -> None:
+    reports = [(number, 1, 1, 1.0, None, None) for number in range(1, batch + 1)]
+    plan = explain(tables, mode, "progress", {"reports": store.reports_document(reports)})
+    assert_indexed(plan, "jobs", "jobs_pkey")
+
+
+@modes
 def test_reconcile_reads_what_the_worker_runs(tables: Connection, mode: str) -> None:
     plan = explain(tables, mode, "reconcile", {"worker_id": 2})
     assert_indexed(plan, "jobs", "jobs_running")

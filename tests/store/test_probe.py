@@ -155,7 +155,7 @@ def test_what_nobody_started_in_time_is_expired_and_told(own: Connection, tables
     states = [tables.row(id_)["state"] for id_ in (late, early, never, running)]
     assert states == ["expired", "ready", "ready", "running"]
     assert tables.row(late)["finished_at"] is not None
-    assert told == [events.JobsExpired(1)]
+    assert told == [events.JobsExpired(1, (late,))]
 
 
 def test_a_locked_job_does_not_hold_up_the_others_that_expired(

@@ -53,7 +53,8 @@ registered: Task[[int], None] = app.task(plain)
 def results_and_handles(context: JobContext) -> None:
     assert_type(resize(1), list[str])
     assert_type(charge(context, 1), str)
-    assert_type(resize.enqueue(1, size="large"), JobHandle)
+    assert_type(resize.enqueue(1, size="large"), JobHandle[list[str]])
+    assert_type(resize.enqueue(1, size="large").result(timeout=1), list[str])
     assert_type(resize.job(1), NewJob)
 
 
@@ -87,7 +88,9 @@ def the_context_is_not_an_argument(context: JobContext) -> None:
 
 async def wrong_arguments_of_coroutines() -> None:
     assert_type(await send("a"), int)
-    assert_type(await send.aenqueue("a"), JobHandle)
+    handle = await send.aenqueue("a")
+    assert_type(await handle.aresult(), int)
+    assert_type(handle.result(), int)
     await send.aenqueue(1)  # type: ignore[arg-type]
     await send.using(None).aenqueue(1)  # type: ignore[arg-type]
     await app.aenqueue(send, 1)  # type: ignore[call-overload]

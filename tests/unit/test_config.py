@@ -21,7 +21,7 @@ NUMBERS = [
     for field in dataclasses.fields(Settings)
     if isinstance(field.default, int | float) and not isinstance(field.default, bool)
 ]
-WHOLE = ["max_payload", "pool_size", "concurrency", "threads", "crash_cap"]
+WHOLE = ["max_payload", "max_result", "pool_size", "concurrency", "threads", "crash_cap"]
 
 
 @pytest.mark.parametrize("name", NUMBERS)

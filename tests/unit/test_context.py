@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -81,3 +81,29 @@ def test_no_secret_of_a_connection_is_in_its_repr() -> None:
     running = context()
     running.sync_connection = cast("psycopg.Connection[object]", "hush")
     assert "hush" not in repr(running)
+
+
+def test_progress_outside_of_a_worker_goes_nowhere() -> None:
+    context().progress(1, 2, "three")
+
+
+def test_progress_goes_where_the_worker_says() -> None:
+    taken: list[Any] = []
+    running = context()
+    running.report = lambda *report: taken.append(report)
+    running.progress(1)
+    running.progress(2.5, 10, "a\0b\ud800" + "x" * 300)
+    assert taken[0] == (1, None, None)
+    assert taken[1][:2] == (2.5, 10)
+    message = taken[1][2]
+    assert message.startswith("a\ufffdb?x")
+    assert len(message) == 200
+
+
+@pytest.mark.parametrize("bad", [-1, float("nan"), float("inf"), "5", None, True, 10**400])
+def test_progress_that_is_no_number_is_refused_with_its_value(bad: Any) -> None:
+    with pytest.raises(ValueError, match=r"progress: done=.* is refused"):
+        context().progress(bad)
+    if bad is not None:
+        with pytest.raises(ValueError, match=r"progress: total=.* is refused"):
+            context().progress(1, bad)

@@ -83,6 +83,11 @@ def test_every_option_is_written_under_its_name() -> None:
     }
 
 
+def test_a_ttl_is_seconds_or_a_timedelta() -> None:
+    assert document(ttl=timedelta(minutes=1)) == {"task": "t", "args": {}, "ttl": 60.0}
+    assert document(ttl=2.5, delay=1)["ttl"] == 2.5
+
+
 @pytest.mark.parametrize(
     ("delay", "seconds"),
     [(0, 0), (5, 5), (2.5, 2.5), (timedelta(days=3650), 315_360_000), (1e-07, 1e-07)],

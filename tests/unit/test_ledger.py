@@ -322,3 +322,55 @@ class Books(RuleBasedStateMachine):
 
 TestBooks = Books.TestCase
 TestBooks.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+
+
+Told = list[tuple[object, Attempt | None]]
+
+
+def telling(*ids: int, successes: bool = True) -> tuple[Ledger, Told]:
+    told: Told = []
+    ledger = Ledger(lambda done, of: told.append((done, of)), successes=successes)
+    for id_ in ids:
+        ledger.hold(attempt(id_))
+    return ledger, told
+
+
+def test_what_the_table_confirmed_is_told_once_with_its_attempt() -> None:
+    ledger, told = telling(1, 2, 3)
+    one, two, three = (ledger.held[id_, 1] for id_ in (1, 2, 3))
+    for done in (Succeeded(1, 1, None), failed(2), Settled(3, 1), failed(4)):
+        ledger.owe(done)
+    assert told == [(Settled(3, 1), three)]
+    ledger.confirmed(ledger.batch(10), [1, 2, 4])
+    ledger.confirmed(ledger.batch(10), [1, 2, 4])
+    assert told[1:] == [(Succeeded(1, 1, None), one), (failed(2), two), (failed(4), None)]
+
+
+def test_successes_are_told_only_to_who_wants_them() -> None:
+    ledger, told = telling(1, 2, 3, successes=False)
+    for done in (Succeeded(1, 1, None), Settled(3, 1), failed(2)):
+        ledger.owe(done)
+    ledger.confirmed(ledger.batch(10), [1, 2])
+    assert [done for done, _ in told] == [failed(2)]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "expected"), [("recorded", True), ("lost", False), ("mine", False), ("busy", False)]
+)
+def test_what_was_in_question_is_told_when_the_table_says_it_was_recorded(
+    verdict: Verdict, expected: bool
+) -> None:
+    ledger, told = telling(1, 2)
+    one, two = (ledger.held[id_, 1] for id_ in (1, 2))
+    ledger.owe(Doubtful(1, 1, failed(1)))
+    ledger.owe(failed(2))
+    ledger.confirmed(ledger.batch(10), [])
+    for key in ledger.questions(1.0, 10):
+        ledger.answered(key, verdict, 1.0)
+    assert told == ([(Settled(1, 1), one), (failed(2), two)] if expected else [])
+
+
+def test_an_outcome_of_a_lost_lease_is_told_to_nobody() -> None:
+    ledger, told = telling(1)
+    assert not ledger.owe(Lost(1, 1))
+    assert told == []

@@ -6,6 +6,7 @@ import functools
 import subprocess
 import sys
 import textwrap
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -297,6 +298,28 @@ def test_using_overrides_the_defaults_of_the_task(app: PgQueue) -> None:
     job = task.using(queue="slow", delay=5, key="k", meta={"trace": "1"}).job(1)
     assert (job.queue, job.priority, job.timeout) == ("slow", 1, 30)
     assert (job.delay, job.key, job.meta) == (5, "k", {"trace": "1"})
+
+
+def test_a_result_that_is_not_kept_may_have_any_annotation(app: PgQueue) -> None:
+    def report() -> bytes: ...  # type: ignore[empty-body]
+
+    def image() -> subprocess.Popen[bytes]: ...  # type: ignore[empty-body]
+
+    app.task(name="report")(report)
+    with pytest.raises(ConfigError, match="its result is annotated"):
+        app.task(name="image")(image)
+    assert app.task(name="image", result=False)(image).returns is None
+
+
+def test_an_expires_at_takes_the_place_of_the_task_s_ttl(app: PgQueue) -> None:
+    @app.task(name="fresh", ttl=timedelta(minutes=5))
+    def fresh() -> None: ...
+
+    assert fresh.job().ttl == timedelta(minutes=5)
+    assert fresh.using(ttl=7).job().ttl == 7
+    expires_at = datetime(2040, 1, 1, tzinfo=UTC)
+    job = fresh.using(expires_at=expires_at).job()
+    assert (job.ttl, job.expires_at) == (None, expires_at)
 
 
 def test_none_in_using_is_the_task_s_default_but_for_the_timeout(app: PgQueue) -> None:

@@ -179,6 +179,45 @@ def test_a_result_that_json_cannot_hold_is_one_dead_job(
     assert {table.attempts(ids[what])[0]["error_type"] for what in states} == {"InvalidPayload"}
 
 
+def test_a_result_above_its_limit_is_a_dead_job(app: PgQueue, table: Table, work: Work) -> None:
+    @app.task(name="large")
+    def large(size: int) -> str:
+        return "x" * size
+
+    fits, too_large = (table.add_one("large", args={"size": size}) for size in (98, 99))
+    work(max_result=100)
+    table.wait_final([fits, too_large])
+    assert [table.state(fits), table.state(too_large)] == ["succeeded", "dead"]
+    [attempt] = table.attempts(too_large)
+    assert attempt["error_type"] == "PayloadTooLarge"
+    assert "101 bytes of JSON, the limit is 100" in attempt["message"]
+
+
+def test_a_task_that_keeps_no_result_may_return_anything(
+    app: PgQueue, table: Table, work: Work
+) -> None:
+    class Report: ...
+
+    @app.task(name="plain", result=False)
+    def plain() -> Any:
+        return Report()
+
+    @app.task(name="coroutine", result=False)
+    async def coroutine() -> str:
+        return "x" * 2_000_000
+
+    @app.task(name="transactional", result=False, transactional=True)
+    def transactional() -> Any:
+        return Report()
+
+    ids = [table.add_one(name) for name in ("plain", "coroutine", "transactional")]
+    work()
+    table.wait_final(ids)
+    assert [(table.state(id_), table.row(id_)["result"]) for id_ in ids] == [
+        ("succeeded", None)
+    ] * 3
+
+
 def test_a_row_that_cannot_be_decoded_is_one_dead_job(
     app: PgQueue, table: Table, work: Work
 ) -> None:

@@ -11,7 +11,7 @@ from django.db import connections
 
 from pgqueue.app import PgQueue
 from pgqueue.client import WAITS_OUTSIDE, Producer
-from pgqueue.contrib.django import transaction
+from pgqueue.contrib.django import connections as around, transaction
 from pgqueue.contrib.django.configuration import configuration, dsn_of
 from pgqueue.contrib.django.known import KnownTasks
 from pgqueue.enqueue import copy
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
     from typing import Self
 
-    from pgqueue.client import JobHandle
+    from pgqueue.handle import JobHandle
     from pgqueue.job import NewJob
     from pgqueue.tasks import Task
 
@@ -90,6 +90,8 @@ class DjangoApp(PgQueue):
         self.alias = alias
         super().__init__(settings=configuration().settings)
         self._known = KnownTasks(self, self._tasks)
+        self.middleware(around.middleware)
+        self.middleware(around.async_middleware)
 
     @property
     def dsn(self) -> str:
@@ -113,6 +115,7 @@ class DjangoApp(PgQueue):
             require_transaction=producer.require_transaction,
             sizes=producer.sizes,
             codec=producer.codec,
+            awaiting=producer.awaiting,
         )
 
 

@@ -11,6 +11,7 @@ from django.core.checks import Error
 from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
+from pgqueue import carrying
 from pgqueue.contrib.django import definitions, results
 from pgqueue.contrib.django.application import app_for
 from pgqueue.contrib.django.configuration import PACKAGE, configuration
@@ -137,6 +138,8 @@ class PgQueueBackend(BaseTaskBackend):
         options = {**defaults, **(task.job_options() if isinstance(task, PgQueueTask) else {})}
         if enqueued_at is not None:
             options["meta"] = results.with_time(options.get("meta"), enqueued_at)
+        if carrying.travels(self.app.carried):
+            options["meta"] = carrying.packed(options.get("meta"), {}, self.app.carried)
         return NewJob(
             task=task.module_path,
             args=args,

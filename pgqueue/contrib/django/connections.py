@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, contextmanager
-from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.db import close_old_connections, connections, reset_queries
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+
+    from pgqueue.context import JobContext
 
 
 @contextmanager
@@ -41,20 +42,15 @@ async def around_async_job() -> AsyncIterator[None]:
                 await sync_to_async(connections.close_all)()
 
 
-def handler_with_connections(function: Callable[..., Any], *, is_async: bool) -> Any:
-    """A handler that leaves Django's connections as the next one may find them."""
-    if is_async:
+def middleware(_context: JobContext, call_next: Callable[[], Any]) -> Any:
+    """Leave Django's connections as the next `def` handler may find them."""
+    with around_job():
+        return call_next()
 
-        @wraps(function)
-        async def run_async(*args: Any, **kwargs: Any) -> Any:
-            async with around_async_job():
-                return await function(*args, **kwargs)
 
-        return run_async
-
-    @wraps(function)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        with around_job():
-            return function(*args, **kwargs)
-
-    return run
+async def async_middleware(
+    _context: JobContext, call_next: Callable[[], Coroutine[Any, Any, Any]]
+) -> Any:
+    """As `middleware`, for `async def` handlers."""
+    async with around_async_job():
+        return await call_next()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from pgqueue.contrib.django import definitions
-from pgqueue.contrib.django.connections import handler_with_connections
 from pgqueue.tasks import Task
 
 if TYPE_CHECKING:
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class KnownTasks(Mapping[str, Task[..., Any]]):
-    """By name, each as a worker runs it: with Django's connections in order around its handler.
+    """By name, each as a worker runs it.
 
     A task of the framework may be found only when its first job comes, so none of that name
     stands here before; a name that was looked for in vain is not looked for again.
@@ -54,9 +52,7 @@ class KnownTasks(Mapping[str, Task[..., Any]]):
 
     def _find(self, name: str) -> Task[..., Any] | None:
         if name in self._own:
-            task = copy(self._own[name])
-            task.function = handler_with_connections(task.function, is_async=task.is_async)
-            return task
+            return self._own[name]
         if name in _STAND_INS:
             return Task(self._app, _STAND_INS[name], name=name)
         if (definition := definitions.find(name)) is None:

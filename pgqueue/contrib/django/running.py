@@ -12,7 +12,6 @@ from django.utils import timezone
 
 from pgqueue import outcome
 from pgqueue.contrib.django import results, transactional
-from pgqueue.contrib.django.connections import around_async_job, around_job
 from pgqueue.contrib.django.framework import (
     TaskContext,
     TaskResultStatus,
@@ -50,10 +49,9 @@ def _handler(task: Any) -> Callable[..., Any]:
     finish = _finish_in_transaction if getattr(task, "transactional", False) else _run
 
     def run(context: JobContext, args: Any = (), kwargs: Any = None) -> Any:
-        with around_job():
-            call = Call(task, context, args, kwargs or {})
-            call.started()
-            return finish(call)
+        call = Call(task, context, args, kwargs or {})
+        call.started()
+        return finish(call)
 
     return run
 
@@ -76,18 +74,17 @@ def _finish_in_transaction(call: Call) -> Settled | Doubtful:
 
 def _async_handler(task: Any) -> Callable[..., Any]:
     async def run(context: JobContext, args: Any = (), kwargs: Any = None) -> Any:
-        async with around_async_job():
-            past = _first_enqueued_at(context) is None
-            call = await _call(past, Call, task, context, args, kwargs or {})
-            await _call(_is_heard(task_started), call.started)
-            try:
-                call.returned(await task.func(*call.arguments, **call.result.kwargs))
-            except asyncio.CancelledError:
-                raise  # cut from outside: only the worker knows why, and what becomes of the job
-            except BaseException as error:
-                await _call(_is_heard(task_finished), call.failed, error)
-                raise
-            await _call(_is_heard(task_finished), call.succeeded)
+        past = _first_enqueued_at(context) is None
+        call = await _call(past, Call, task, context, args, kwargs or {})
+        await _call(_is_heard(task_started), call.started)
+        try:
+            call.returned(await task.func(*call.arguments, **call.result.kwargs))
+        except asyncio.CancelledError:
+            raise  # cut from outside: only the worker knows why, and what becomes of the job
+        except BaseException as error:
+            await _call(_is_heard(task_finished), call.failed, error)
+            raise
+        await _call(_is_heard(task_finished), call.succeeded)
         return call.value
 
     return run

@@ -22,6 +22,7 @@ JOB_OPTIONS: Final = (
     "max_attempts",
     "meta",
     "timeout",
+    "ttl",
     "unique_for",
 )
 """Fields that go into the job; `retry`, `dead_on`, `transactional` stay with the definition."""
@@ -35,6 +36,7 @@ class PgQueueTask(Task):
         max_attempts: failures until the job is dead.
         timeout: seconds for one attempt, or a timedelta.
         expires_at: the job is not started after this time.
+        ttl: seconds, or a timedelta, from when it is due, instead of `expires_at`.
         key: the job is unique by this key until it has ended; a second enqueue gets its result.
         key_scope: where the key is unique; by default among jobs of this task.
         unique_for: seconds, or a timedelta: the key holds for this window instead.
@@ -48,6 +50,7 @@ class PgQueueTask(Task):
     max_attempts: int | None = None
     timeout: float | timedelta | None = None
     expires_at: datetime | None = None
+    ttl: float | timedelta | None = None
     key: str | None = None
     key_scope: str | None = None
     unique_for: float | timedelta | None = None

@@ -59,7 +59,7 @@ def run(
 def _finish(alias: str, context: JobContext, settings: Settings, value: Any) -> None:
     wrapper = connections[alias]
     wrapper.validate_no_broken_transaction()
-    limit = settings.max_payload
+    limit = settings.max_result
     result = None if value is None else payload.encode_result(value, limit=limit)
     with wrapper.wrap_database_errors:
         store.execute(wrapper.connection, "limits", store.limits(settings))

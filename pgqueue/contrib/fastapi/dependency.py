@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Self, Unpack
 
     from pgqueue.app import PgQueue
-    from pgqueue.client import JobHandle
+    from pgqueue.handle import JobHandle
     from pgqueue.job import NewJob
     from pgqueue.options import JobOptions
 

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from contextlib import nullcontext
-from functools import wraps
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from flask import has_app_context
-
-from pgqueue import handler
 from pgqueue.app import PgQueue
 from pgqueue.client import OwnConnections
 from pgqueue.config import DSN_VARIABLES, Settings, resolve_dsn
 from pgqueue.contrib.flask.command import EXTENSION, command
 from pgqueue.errors import ConfigError
-from pgqueue.tasks import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator, Mapping
 
     from flask import Flask
+
+    from pgqueue.context import JobContext
 
 PREFIX: Final = "PGQUEUE_"
 DATABASE_URL: Final = DSN_VARIABLES[0]
@@ -34,7 +30,7 @@ class PgQueueFlask(PgQueue):
 
     Handlers run in the application's context, so `current_app`, extensions and Flask-SQLAlchemy's
     `db.session` work in them; the context ends with the job, which removes the session. A task that
-    is called directly, in a request or in another handler, shares the caller's context.
+    is called directly is the function alone, in the caller's context.
 
     From Flask's config come PGQUEUE_DATABASE_URL and one key for each of `Settings`, such as
     PGQUEUE_THREADS. Without PGQUEUE_DATABASE_URL, there or in the environment, the database is that
@@ -52,6 +48,7 @@ class PgQueueFlask(PgQueue):
         super().__init__(dsn, settings=settings)
         self._given_settings = self.settings
         self._flask: Flask | None = None
+        self.middleware(self._in_context)
         if app is not None:
             self.init_app(app)
 
@@ -84,45 +81,16 @@ class PgQueueFlask(PgQueue):
         )
         return resolve_dsn(next((_text(dsn) for dsn in named if dsn), None), os.environ)
 
-    def find(self, function: Callable[..., Any]) -> Task[..., Any]:
-        for task in self._tasks.values():
-            if getattr(task.function, "__wrapped__", None) is function:
-                return task
-        return super().find(function)
-
-    def _register(self, function: Callable[..., Any], options: Any) -> Task[..., Any]:
-        if not isinstance(function, Task):
-            handler.handler_signature(function)  # of the function itself, not of what wraps it
-            function = self._in_context(function)
-        return super()._register(function, options)
-
-    def _in_context(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        if handler.is_async(function):
-
-            @wraps(function)
-            async def run_async(*args: Any, **kwargs: Any) -> Any:
-                with self._context():
-                    return await function(*args, **kwargs)
-
-            return run_async
-
-        @wraps(function)
-        def run(*args: Any, **kwargs: Any) -> Any:
-            with self._context():
-                return function(*args, **kwargs)
-
-        return run
-
-    def _context(self) -> AbstractContextManager[object]:
-        if has_app_context():
-            return nullcontext()
+    @contextmanager
+    def _in_context(self, _context: JobContext) -> Iterator[None]:
         if self._flask is None:
             raise ConfigError(
                 "this PgQueueFlask belongs to no Flask application: call init_app(app) before "
                 "tasks run; a worker calls your factory when it is started as `flask pgqueue "
                 "worker`, or with -A pgqueue.contrib.flask:flask_queue and FLASK_APP set"
             )
-        return self._flask.app_context()
+        with self._flask.app_context():
+            yield
 
 
 def _text(dsn: Any) -> str:

@@ -28,7 +28,7 @@ class Expire:
         turn = {"name": NAME, "every": EVERY}
         if not store.run(connection, self._settings, "take_step", turn):
             return EVERY
-        count = len(store.run(connection, self._settings, "expire"))
-        if count:
-            self._emit(events.JobsExpired(count))
+        ids = tuple(id_ for id_, _ in store.run(connection, self._settings, "expire"))
+        if ids:
+            self._emit(events.JobsExpired(len(ids), ids))
         return EVERY

@@ -71,7 +71,7 @@ def bury(
         batch = store.run(connection, settings, "rescue", values)
         taken += batch
     if taken:
-        dead = tuple(id_ for id_, state in taken if state == "dead")
+        dead = tuple(id_ for id_, state, _ in taken if state == "dead")
         emit(events.JobsRescued(worker_id, values["worker"], len(taken), dead))
     return len(taken)
 

@@ -156,7 +156,8 @@ def test_a_task_that_is_called_directly_shares_the_callers_context(
     with flask_app.app_context():
         assert session() == id(db.session())
     assert not has_app_context()
-    assert session()  # without one, it gets its own
+    with pytest.raises(RuntimeError, match="outside of application context"):
+        session()
 
 
 def test_a_function_is_found_under_the_name_that_its_author_gave_it(
@@ -195,11 +196,13 @@ def test_tasks_can_be_declared_before_there_is_an_application(
 ) -> None:
     queue = PgQueueFlask()
     task = queue.task(name="early")(lambda: current_app.name)
+    context = JobContext(id=1, task="early", queue="q", attempt=1, max_attempts=1, lease=1)
+    assert task.around is not None
     with pytest.raises(ConfigError, match="call init_app"):
-        task()
+        task.around(context, {})
     queue.init_app(flask_app)
     assert flask_app.extensions["pgqueue"] is queue
-    assert task() == __name__
+    assert task.around(context, {}) == __name__
     task.enqueue()
     assert table.count("task = 'early'") == 1
     queue.close()
