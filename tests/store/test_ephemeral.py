@@ -100,3 +100,24 @@ def test_a_window_that_is_open_outlives_the_job(
         store.run(own, SETTINGS, "finish_transactional_ephemeral", values)
     assert tables.run("select key from pgqueue.idempotency_keys") == [("k",)]
     assert left(tables) == []
+
+
+@pytest.mark.parametrize("statement", ["exchange", "transaction"])
+def test_who_waits_for_the_job_is_woken_and_its_progress_is_gone(
+    own: Connection, other: Connection, tables: Tables, statement: str
+) -> None:
+    job_id = tables.job("running", worker_id=1)
+    tables.run("insert into pgqueue.waiters values (1, '3000-01-01')")
+    tables.run("insert into pgqueue.waits values (%s, 1)", job_id)
+    tables.run(
+        "insert into pgqueue.progress (job_id, lease, sequence, done) values (%s, 1, 1, 1)", job_id
+    )
+    other.execute("listen pgqueue_finished")
+    if statement == "exchange":
+        assert exchange(own, 1, ephemeral=[Ephemeral(job_id, 1, None)]).recorded == [job_id]
+    else:
+        values = {"id": job_id, "lease": 1}
+        store.run(own, SETTINGS, "finish_transactional_ephemeral", values)
+    told = list(other.notifies(timeout=5, stop_after=1))
+    assert [note.payload for note in told] == [str(job_id)]
+    assert tables.run("select from pgqueue.progress") == []
