@@ -9,7 +9,7 @@ N ?= 100
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test bench bench-peers demo demo-repeat clean
+.PHONY: help setup lint format test bench bench-peers chaos demo demo-repeat clean
 
 help: ## show the targets
 	@awk -F ' *:.*## *' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ bench: $(STAMP) ## measure, and print the tables
 
 bench-peers: $(STAMP) ## measure other job queues beside it, in environments of their own; writes docs/peers.md
 	$(BIN)/python -m benchmarks peers --write $(ARGS)
+
+chaos: $(STAMP) ## transactional jobs under random kills and cuts, effects counted; ARGS="--jobs 500 --seed 7"
+	$(BIN)/python -m tests.worker.chaos $(ARGS)
 
 demo: $(STAMP) ## the demonstration, on an embedded server
 	$(BIN)/pgqueue demo $(ARGS)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks import (
     crowd,
+    desk,
     ephemeral,
     finding,
     idle,
@@ -57,6 +58,7 @@ LIMITS: Final = {
     "start": Limit(start.measure, 3),
     "unknown": Limit(unknown.measure, 3),
     "locked": Limit(locked.measure, 3),
+    "desk": Limit(desk.measure, 1),
     "prune": Limit(prune.measure, 3),
     "ephemeral": Limit(ephemeral.measure, 3),
 }

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         ConfigError,
         ConnectionFailed,
         Dead,
+        EffectBusy,
         EmbeddedError,
         EnqueueError,
         InvalidJob,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
         Retry,
         SchemaError,
         Snooze,
+        StepError,
+        TransactionEnded,
         TransactionUnusable,
         UnknownTask,
         WaitTimeout,
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
     from pgqueue.hooks import JobEvent, WorkerEvent
     from pgqueue.job import NewJob, State
     from pgqueue.keys import from_args
-    from pgqueue.options import JobOptions, TaskOptions
+    from pgqueue.options import JobOptions, RequeueOptions, TaskOptions
     from pgqueue.retry import RetryRule, exponential, fixed, linear
     from pgqueue.tasks import Task
     from pgqueue.views import AttemptView, JobFilter, JobView, ProgressView, QueueLimit
@@ -59,6 +62,7 @@ __all__ = [
     "ConfigError",
     "ConnectionFailed",
     "Dead",
+    "EffectBusy",
     "EmbeddedError",
     "EnqueueError",
     "InvalidJob",
@@ -82,14 +86,17 @@ __all__ = [
     "ProgressView",
     "QueueFull",
     "QueueLimit",
+    "RequeueOptions",
     "Retry",
     "RetryRule",
     "SchemaError",
     "Settings",
     "Snooze",
     "State",
+    "StepError",
     "Task",
     "TaskOptions",
+    "TransactionEnded",
     "TransactionUnusable",
     "UnknownTask",
     "WaitTimeout",
@@ -111,7 +118,7 @@ _HOMES = {
     "handle": ("JobHandle",),
     "job": ("NewJob", "State"),
     "keys": ("from_args",),
-    "options": ("JobOptions", "TaskOptions"),
+    "options": ("JobOptions", "RequeueOptions", "TaskOptions"),
     "retry": ("RetryRule", "exponential", "fixed", "linear"),
     "tasks": ("Task",),
     "views": ("AttemptView", "JobFilter", "JobView", "ProgressView", "QueueLimit"),

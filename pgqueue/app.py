@@ -17,14 +17,14 @@ from typing import (
     overload,
 )
 
-from pgqueue import handler
+from pgqueue import editing, handler
 from pgqueue.bulk import Bulk
 from pgqueue.client import OwnConnections, Producer
 from pgqueue.config import Settings, resolve_dsn
 from pgqueue.errors import ConfigError, UnknownTask
 from pgqueue.housekeeping import Housekeeper
 from pgqueue.operations import Operator
-from pgqueue.options import chosen
+from pgqueue.options import checked_factory, chosen
 from pgqueue.payload import SizeWatch
 from pgqueue.queues import Queues
 from pgqueue.redaction import Redaction
@@ -38,11 +38,14 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self, Unpack
 
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.orm import Session
+
     from pgqueue.codec import Codec
     from pgqueue.context import JobContext
     from pgqueue.handle import JobHandle
     from pgqueue.inspection import Inspector
-    from pgqueue.options import JobOptions, TaskOptions
+    from pgqueue.options import JobOptions, RequeueOptions, TaskOptions
     from pgqueue.views import JobView, QueueLimit
 
 P = ParamSpec("P")
@@ -125,6 +128,9 @@ class PgQueue(Surroundings, Enqueuer, Waiting):
         settings: limits and defaults.
         codec: encrypts arguments and results, such as `pgqueue.crypto.AesGcmCodec`.
         redact: arguments of every task that nobody is shown; see TaskOptions.
+        sessions: a `sessionmaker`, or whatever makes a Session when called: for tasks that are
+            transactional on SQLAlchemy. Without it they get sessions of an engine of ours.
+        asessions: as `sessions`, an `async_sessionmaker`, for those that are `async def`.
     """
 
     def __init__(
@@ -134,7 +140,11 @@ class PgQueue(Surroundings, Enqueuer, Waiting):
         settings: Settings | None = None,
         codec: Codec | None = None,
         redact: Collection[str] = (),
+        sessions: Callable[[], Session] | None = None,
+        asessions: Callable[[], AsyncSession] | None = None,
     ) -> None:
+        self.sessions = checked_factory("sessions", sessions)
+        self.asessions = checked_factory("asessions", asessions)
         self.settings = settings or Settings()
         self.codec = codec
         self.redact = frozenset(Redaction(redact).names)
@@ -266,14 +276,21 @@ class PgQueue(Surroundings, Enqueuer, Waiting):
         done = self.operator.cancel([_id(job)]).only()
         return "requested" if done == "requested" else "cancelled"
 
-    def requeue(self, job: JobHandle | int) -> None:
+    def requeue(self, job: JobHandle | int, **options: Unpack[RequeueOptions]) -> None:
         """Make a dead, cancelled or expired job ready again, with all its attempts.
+
+        Args:
+            job: which.
+            options: new arguments, and who asks; see RequeueOptions.
 
         Raises:
             JobNotFound: no job has that id.
             JobConflict: its state forbids it, or another job holds its key.
+            InvalidPayload: the new arguments do not fit the task.
+            KeyMissing: its arguments are encrypted, and this app lacks the key to edit them.
         """
-        self.operator.requeue([_id(job)]).only()
+        by, edit = editing.chosen(self._tasks, self.codec, self.settings.max_payload, options)
+        self.operator.requeue([_id(job)], by=by, edit=edit).only()
 
     def delete(self, job: JobHandle | int) -> None:
         """Delete a job that has ended, and what is recorded of it.

@@ -6,10 +6,18 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from pgqueue.durable import Durable
+from pgqueue.errors import StepError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import psycopg
+    from sqlalchemy import Connection
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+    from sqlalchemy.orm import Session
+
+    from pgqueue.durable import Keeper
 
     Report = Callable[[float, float | None, str | None], None]
     """Takes what a handler says of its progress: done, total, message; checked, and never waits."""
@@ -19,7 +27,22 @@ _MOST: Final = 1e300
 
 
 @dataclass(slots=True)
-class JobContext:
+class OwnTransaction:
+    """The job's own transaction on SQLAlchemy, as its task declares it.
+
+    Attributes:
+        accessor: the name of the context's attribute that gives it.
+        handle: the session or connection.
+        run: (statement of pgqueue's, values) -> its rows; in an async task a coroutine of them.
+    """
+
+    accessor: str
+    handle: Any
+    run: Callable[[str, Mapping[str, Any]], Any]
+
+
+@dataclass(slots=True)
+class JobContext(Durable):
     """The running job, as its handler sees it.
 
     A handler gets it as its first parameter when that is annotated `JobContext`, or anywhere
@@ -44,7 +67,10 @@ class JobContext:
     sync_connection: psycopg.Connection[Any] | None = field(default=None, repr=False)
     async_connection: psycopg.AsyncConnection[Any] | None = field(default=None, repr=False)
     report: Report | None = field(default=None, repr=False)
+    own: OwnTransaction | None = field(default=None, repr=False)
+    keeper: Keeper | None = field(default=None, repr=False)
     _cancelled: bool = field(default=False, repr=False)
+    _steps: set[str] | None = field(default=None, repr=False)
 
     @property
     def connection(self) -> psycopg.Connection[Any]:
@@ -69,6 +95,48 @@ class JobContext:
         if self.async_connection is None:
             raise TypeError(self._no_connection("aconnection", "an async def", "connection"))
         return self.async_connection
+
+    @property
+    def session(self) -> Session:
+        """The job's own transaction, in a `def` task that is `transactional="session"`.
+
+        An ORM session of `PgQueue(sessions=...)`. It is flushed and committed by the worker.
+
+        Raises:
+            TypeError: the task declares no such thing, or it is `async def` (use `asession`).
+        """
+        return self._handle("session", "a plain def", "asession")  # type: ignore[no-any-return]
+
+    @property
+    def asession(self) -> AsyncSession:
+        """As `session`, in an `async def` task, of `PgQueue(asessions=...)`."""
+        return self._handle("asession", "an async def", "session")  # type: ignore[no-any-return]
+
+    @property
+    def sa_connection(self) -> Connection:
+        """The job's own transaction, in a `def` task that is `transactional="connection"`.
+
+        A SQLAlchemy Connection of the engine of `PgQueue(sessions=...)`.
+
+        Raises:
+            TypeError: as `session`.
+        """
+        return self._handle("sa_connection", "a plain def", "asa_connection")  # type: ignore[no-any-return]
+
+    @property
+    def asa_connection(self) -> AsyncConnection:
+        """As `sa_connection`, in an `async def` task."""
+        return self._handle("asa_connection", "an async def", "sa_connection")  # type: ignore[no-any-return]
+
+    def _handle(self, name: str, kind: str, other: str) -> Any:
+        if self.own is None or self.own.accessor != name:
+            raise TypeError(self._no_connection(name, kind, other))
+        return self.own.handle
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether the handler shares a transaction with its job's finish."""
+        return (self.own or self.sync_connection or self.async_connection) is not None
 
     @property
     def cancelled(self) -> bool:
@@ -100,13 +168,30 @@ class JobContext:
         if self.report is not None:
             self.report(done, total, message)
 
+    def begin_step(self, name: str) -> None:
+        """Note that this attempt runs a step.
+
+        Raises:
+            StepError: it has run one of this name.
+        """
+        if self._steps is None:
+            self._steps = set()
+        if name in self._steps:
+            raise StepError(
+                f"step {name!r} of {self.task} was run twice in one attempt: each needs a name of "
+                "its own, such as f'mail-{number}' in a loop"
+            )
+        self._steps.add(name)
+
     def cancel(self) -> None:
         """Tell the handler that its attempt should end; from any thread."""
         self._cancelled = True
 
     def _no_connection(self, name: str, kind: str, other: str) -> str:
         has_other = self.sync_connection is not None or self.async_connection is not None
-        advice = f"use context.{other}" if has_other else "declare it @app.task(transactional=True)"
+        if self.own is not None:
+            other, has_other = self.own.accessor, True
+        advice = f"use context.{other}" if has_other else f"declare it @app.task({DECLARED[name]})"
         return f"context.{name} belongs to {kind} task that is transactional; {self.task}: {advice}"
 
 
@@ -119,6 +204,17 @@ def _check_amount(name: str, value: object) -> None:
 def _shown(message: object) -> str:
     text = str(message)[:MESSAGE_LENGTH].replace("\x00", "\ufffd")
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+DECLARED: Final = {
+    "connection": "transactional=True",
+    "aconnection": "transactional=True",
+    "session": 'transactional="session"',
+    "asession": 'transactional="session"',
+    "sa_connection": 'transactional="connection"',
+    "asa_connection": 'transactional="connection"',
+}
+"""By attribute of the context, how a task is declared that has it."""
 
 
 _current: ContextVar[Callable[[], JobContext] | None] = ContextVar("pgqueue_job", default=None)

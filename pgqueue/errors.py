@@ -19,10 +19,12 @@ PgQueueError
 ├── WaitTimeout               it has not ended in the time given (also a TimeoutError)
 ├── JobConflict               the job's state, or another job that holds its key, forbids it
 ├── LeaseLost                 another worker holds this job now; what was written is rolled back
+├── StepError                 a step or an effect that cannot be run as asked (also a ValueError)
+├── TransactionEnded          a handler committed or rolled back its job's own transaction
 └── EmbeddedError             the embedded server cannot be started or stopped
 
-Control flow, raised by handlers and never by pgqueue (not errors, so not in the tree):
-Retry, Snooze, Dead, Cancel.
+Control flow, raised by handlers (not errors, so not in the tree): Retry, Snooze, Dead, Cancel.
+EffectBusy is a Snooze that `once` raises in a handler, when another job is at it for too long.
 """
 
 from __future__ import annotations
@@ -176,6 +178,14 @@ class LeaseLost(PgQueueError):
     """Another worker holds this job now; what this attempt wrote is rolled back."""
 
 
+class StepError(PgQueueError, ValueError):
+    """A step or an effect that cannot be run as asked: its name, key, or one of its times."""
+
+
+class TransactionEnded(PgQueueError):
+    """A handler committed or rolled back its job's own transaction, which only the worker may."""
+
+
 class EmbeddedError(PgQueueError):
     """The embedded server cannot be started or stopped."""
 
@@ -208,6 +218,21 @@ class Snooze(ControlFlow):
     def __init__(self, after: float | timedelta) -> None:
         super().__init__(after)
         self.after = after
+
+
+class EffectBusy(Snooze):
+    """Raised by `once` in a handler: another job was at the effect for as long as it may wait.
+
+    Left alone it is a Snooze: the job comes back later, and no attempt is spent.
+
+    Args:
+        after: seconds until the job is due again.
+        reason: which effect, and whose.
+    """
+
+    def __init__(self, after: float, reason: str) -> None:
+        super().__init__(after)
+        self.args = (reason,)
 
 
 class Dead(ControlFlow):

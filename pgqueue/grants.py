@@ -15,7 +15,7 @@ from pgqueue.errors import ConfigError
 
 _LONGEST_NAME: Final = 63
 
-VIEWS: Final = ("job_overview", "queue_stats", "dead_jobs", "slow_tasks")
+VIEWS: Final = ("job_overview", "queue_stats", "dead_jobs", "dead_groups", "slow_tasks")
 
 # By table, what is readable without arguments, results, meta, keys and tracebacks.
 _PLAIN: Final = {
@@ -23,11 +23,14 @@ _PLAIN: Final = {
     "max_attempts, crash_count, suspect, lease, worker_id, started_at, finished_at, attempt, "
     "state, queue, task",
     "attempts": "job_id, lease, attempt, outcome, worker_id, worker, started_at, finished_at, "
-    "error_type",
+    "error_type, fingerprint, actor",
     "progress": "job_id, lease, sequence, done, total, reported_at",
+    "checkpoints": "job_id, name, lease, created_at",
+    "effects": "scope, job_id, lease, claimed_at, finished_at, expires_at",
 }
 _SHARED: Final = ("workers", "sleepers", "lanes", "queues", "retention", "steps")
 _WAITED: Final = "pgqueue.waiters, pgqueue.waits"
+_KEPT: Final = ("attempts", "progress", "checkpoints", "effects")
 _ENQUEUED: Final = (
     "id, task, args, queue, priority, created_at, run_at, expires_at, max_attempts, timeout, key, "
     "key_scope, meta, version"
@@ -79,7 +82,7 @@ def worker(role: str) -> list[str]:
     It cannot change what a job is: its task, queue, priority, arguments, meta and limits.
     """
     name = quoted(role)
-    everything = ", ".join(f"pgqueue.{table}" for table in (*_SHARED, "attempts", "progress"))
+    everything = ", ".join(f"pgqueue.{table}" for table in (*_SHARED, *_KEPT))
     return [
         *waiter(role),
         f"grant select, delete, update ({_WORKED}) on pgqueue.jobs to {name};",

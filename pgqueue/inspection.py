@@ -8,22 +8,26 @@ from __future__ import annotations
 
 from collections import defaultdict
 from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Double, NullPool, Text, cast, create_engine, func, literal_column, select
 from sqlalchemy.exc import DBAPIError
 
-from pgqueue import connections, payload, store
+from pgqueue import connections, payload, queries, store
 from pgqueue.codec import is_sealed, opened
-from pgqueue.errors import InvalidPayload, JobNotFound, KeyMissing
+from pgqueue.errors import ConfigError, InvalidPayload, JobNotFound, KeyMissing
 from pgqueue.redaction import HIDDEN, MARK, Redaction
 from pgqueue.schema import attempts, jobs, progress
 from pgqueue.views import (
     COUNT_CAP,
+    ENDED_BADLY,
     REACH,
     AttemptView,
     Count,
     JobFilter,
+    JobGroup,
+    JobGroups,
     JobRow,
     JobView,
     ProgressView,
@@ -43,6 +47,8 @@ if TYPE_CHECKING:
 
 PAGE: Final = 1000
 """Rows of one statement; longer lists are read page by page."""
+
+DEAD: Final = JobFilter(states=["dead"])
 
 _JSON_COLUMNS: Final = ("args", "meta", "result")
 # Arguments as lists show them. Where some are hidden, what lies deeper is not shown at all: a list
@@ -92,9 +98,14 @@ class Inspector:
             after: continue a list: only jobs with a smaller id than this.
         """
         columns = [column for column in jobs.c if column.name in _LIST_COLUMNS]
-        query = _matching(select(*columns, _WAITING, _SHOWN_ARGS.label("args")), which)
-        if after is not None:
-            query = query.where(jobs.c.id < after)
+        query: Select[Any] = select(*columns, _WAITING, _SHOWN_ARGS.label("args"))
+        if queries.walks(which):
+            found = list(islice(self._walk(which, after, newest_first=True), limit))
+            query = query.where(jobs.c.id == queries.any_of(found))
+        else:
+            query = queries.matching(query, which)
+            if after is not None:
+                query = query.where(jobs.c.id < after)
         with self._reading() as connection:
             rows = connection.execute(query.order_by(jobs.c.id.desc()).limit(limit)).mappings()
             return [JobRow(**dict(row)) for row in rows]
@@ -106,10 +117,14 @@ class Inspector:
             which: the jobs.
             limit: the most to return; None for all.
         """
+        walk = self._walk(which, None) if queries.walks(which) else self._pages(which, limit)
+        return islice(walk, limit)
+
+    def _pages(self, which: JobFilter, limit: int | None) -> Iterator[int]:
         last, left = 0, limit
         while left is None or left > 0:
             size = PAGE if left is None else min(PAGE, left)
-            query = _matching(select(jobs.c.id), which).where(jobs.c.id > last)
+            query = queries.matching(select(jobs.c.id), which).where(jobs.c.id > last)
             with self._reading() as connection:
                 page = connection.scalars(query.order_by(jobs.c.id).limit(size)).all()
             yield from page
@@ -117,6 +132,43 @@ class Inspector:
                 return
             last = page[-1]
             left = None if left is None else left - size
+
+    def _walk(
+        self, which: JobFilter, after: int | None, *, newest_first: bool = False
+    ) -> Iterator[int]:
+        """As `_pages`, but each statement looks at a bounded number of jobs, matching or not."""
+        while True:
+            query = queries.window(which, after, newest_first=newest_first)
+            with self._walking() as connection:
+                after, walked, found = connection.execute(query).one()
+            yield from found or ()
+            if walked < queries.WINDOW:
+                return
+
+    def groups(self, which: JobFilter = DEAD, *, ids: Sequence[int] | None = None) -> JobGroups:
+        """Jobs that ended badly, by cause: the newest 10,000 that match, or the ones named.
+
+        Args:
+            which: by default dead jobs; without states all that ended badly. Fingerprints and
+                error types choose among the newest 10,000 that match all else.
+            ids: of these jobs alone.
+
+        Raises:
+            ConfigError: a state in which jobs do not end badly.
+        """
+        for state in which.states:
+            if state not in ENDED_BADLY:
+                raise ConfigError(
+                    f"state {state!r}: jobs are grouped by how they ended badly: expected "
+                    f"{', '.join(ENDED_BADLY)}"
+                )
+        query = queries.groups(which) if ids is None else queries.groups_of(ids, which)
+        with self._walking() as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        sampled = Count.capped(max((row.pop("sampled") for row in rows), default=0))
+        for row in rows:
+            row["jobs"] = Count(row["jobs"], sampled.more)
+        return JobGroups(groups=[JobGroup(**row) for row in rows], sampled=sampled)
 
     def job(self, job_id: int) -> JobView:
         """A job, and its attempts that did not succeed.
@@ -126,32 +178,48 @@ class Inspector:
         """
         plain = [column for column in jobs.c if column.name not in _JSON_COLUMNS]
         texts = [cast(jobs.c[name], Text).label(name) for name in _JSON_COLUMNS]
-        query = select(*plain, *texts, _WAITING).where(jobs.c.id == job_id)
-        history = select(attempts).where(attempts.c.job_id == job_id).order_by(attempts.c.lease)
+        query = select(*plain, *texts, _WAITING, func.clock_timestamp().label("read_at")).where(
+            jobs.c.id == job_id
+        )
+        columns = [each for each in attempts.c if each.name not in _NOT_SHOWN]
+        old_args = cast(attempts.c.old_args, Text).label("old_args")
+        history = select(*columns, old_args).where(attempts.c.job_id == job_id)
         with self._reading() as connection:
             row = connection.execute(query).mappings().one_or_none()
             if row is None:
                 raise JobNotFound(f"no job has the id {job_id}")
-            views = [_attempt(dict(found)) for found in connection.execute(history).mappings()]
+            found = connection.execute(history.order_by(attempts.c.lease)).mappings().all()
             said = connection.execute(_said_of(job_id)).mappings().one_or_none()
         values = dict(row) | {name: _decoded(row[name]) for name in _JSON_COLUMNS}
-        told = None if said is None else ProgressView(**said)
-        return JobView(**self._readable(values), attempts=views, progress=told)
-
-    def _readable(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Open what is encrypted, and hide what the job's meta says to hide."""
-        for name in ("args", "result"):
-            if is_sealed(values[name]):
-                # Whoever lacks the key sees the envelope: this is for looking, not for running.
-                with suppress(KeyMissing, InvalidPayload):
-                    context = f"{name} of {values['task']}"
-                    values[name] = payload.decode(opened(self._codec, values[name], context))
-        meta = values["meta"]
-        if isinstance(meta, dict) and MARK in meta:
-            shown = Redaction.marked(meta).hide(values["args"])
-            values["args"] = shown if isinstance(shown, dict) else HIDDEN
+        meta, task = values["meta"], values["task"]
+        values["result"] = self._opened(values["result"], f"result of {task}")
+        values["args"] = self._shown(values["args"], task, meta)
+        if isinstance(meta, dict):
             values["meta"] = {name: value for name, value in meta.items() if name != MARK}
-        return values
+        views = [self._attempt(dict(each), task, meta) for each in found]
+        requeues = sum(view.outcome == "requeued" for view in views)
+        told = None if said is None else ProgressView(**said)
+        return JobView(**values, attempts=views, requeues=requeues, progress=told)
+
+    def _attempt(self, row: dict[str, Any], task: str, meta: Any) -> AttemptView:
+        if row["old_args"] is not None:
+            row["old_args"] = self._shown(_decoded(row["old_args"]), task, meta)
+        return AttemptView(**row)
+
+    def _shown(self, args: Any, task: str, meta: Any) -> Any:
+        """Arguments, opened, and without what the job's meta says to hide."""
+        args = self._opened(args, f"args of {task}")
+        if not isinstance(meta, dict) or MARK not in meta:
+            return args
+        shown = Redaction.marked(meta).hide(args)
+        return shown if isinstance(shown, dict) else HIDDEN
+
+    def _opened(self, value: Any, context: str) -> Any:
+        if is_sealed(value):
+            # Whoever lacks the key sees the envelope: this is for looking, not for running.
+            with suppress(KeyMissing, InvalidPayload):
+                return payload.decode(opened(self._codec, value, context))
+        return value
 
     def status(self) -> Status:
         """Queues and workers now."""
@@ -169,6 +237,14 @@ class Inspector:
         return Status(queues=queues, workers=_workers(workers, running), upkeep=upkeep)
 
     @contextmanager
+    def _walking(self) -> Iterator[Connection]:
+        """As `_reading`, along indexes alone: other scans read all, then sort for the newest."""
+        with self._reading() as connection:
+            for scan in ("bitmapscan", "seqscan"):
+                connection.exec_driver_sql(f"set local enable_{scan} = off")
+            yield connection
+
+    @contextmanager
     def _reading(self) -> Iterator[Connection]:
         try:
             with self._engine.begin() as connection:
@@ -179,15 +255,8 @@ class Inspector:
             raise (error.orig or error) from None
 
 
+_NOT_SHOWN: Final = frozenset({"job_id", "worker_id", "old_args"})
 _LIST_COLUMNS: Final = frozenset(JobRow.__dataclass_fields__) - {"waiting", "args"}
-
-
-def _matching(query: Select[Any], which: JobFilter) -> Select[Any]:
-    parts = ((jobs.c.state, which.states), (jobs.c.queue, which.queues), (jobs.c.task, which.tasks))
-    for column, values in parts:
-        if values:
-            query = query.where(column.in_(values))
-    return query
 
 
 def _said_of(job_id: int) -> Select[Any]:
@@ -195,11 +264,6 @@ def _said_of(job_id: int) -> Select[Any]:
     age = func.extract("epoch", func.clock_timestamp() - said.reported_at).cast(Double)
     columns = (said.done, said.total, said.message, said.lease, said.reported_at)
     return select(*columns, age.label("age")).where(said.job_id == job_id)
-
-
-def _attempt(row: dict[str, Any]) -> AttemptView:
-    del row["job_id"], row["worker_id"]
-    return AttemptView(**row)
 
 
 def _decoded(text: str | None) -> Any:

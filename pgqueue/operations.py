@@ -7,25 +7,36 @@ what a lock was waited for. What may happen to a job is decided here, from its l
 
 from __future__ import annotations
 
+import re
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from pgqueue import store
-from pgqueue.errors import JobConflict, JobNotFound, PgQueueError
+from pgqueue import key_rows, store
+from pgqueue.enqueue import contract
+from pgqueue.errors import ConfigError, JobConflict, JobNotFound, PgQueueError
 from pgqueue.job import FINAL_STATES
+from pgqueue.views import ENDED_BADLY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from datetime import timedelta
 
     from pgqueue.client import OwnConnections
     from pgqueue.connections import Connection
     from pgqueue.job import State
+    from pgqueue.key_rows import Key
 
 BATCH: Final = 1000
 """Jobs that one transaction changes at most: short locks, and little to do again if it fails."""
 
-REQUEUEABLE: Final = ("dead", "cancelled", "expired")
+REQUEUEABLE: Final = ENDED_BADLY
+
+ACTOR_LENGTH: Final = 200
+
+_unprintable: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
 
 WAITING: Final[tuple[State, ...]] = ("ready", "blocked")
 
@@ -60,53 +71,156 @@ class _Job(NamedTuple):
     key: str | None
 
 
-_Key = tuple[str, str]
+class Stored(NamedTuple):
+    """What an edit must know of a job; arguments and meta are JSON text."""
+
+    task: str
+    version: int
+    args: str
+    meta: str
+
+
+class Edited(NamedTuple):
+    """New arguments, as they are stored, and a note that says which ones changed."""
+
+    version: int
+    args: str
+    note: str
+
+
+Edit = Callable[[Stored], Edited | None]
+"""New arguments for a job; None leaves them as they are. What it raises undoes the requeue."""
+
+OnBatch = Callable[[Report], object]
+"""Takes the report of each batch when it is committed; the answer is empty then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """The actions, each batch in a transaction of its own."""
+    """The actions, each batch in a transaction of its own.
+
+    They take any iterable of ids, and with `on_batch` any number of them in flat memory.
+    """
 
     own: OwnConnections
+    sleep: Callable[[float], object] = time.sleep
 
-    def cancel(self, ids: Iterable[int], *, states: Collection[str] = ()) -> Report:
+    def cancel(
+        self,
+        ids: Iterable[int],
+        *,
+        states: Collection[str] = (),
+        rate: float | None = None,
+        on_batch: OnBatch | None = None,
+    ) -> Report:
         """Cancel jobs; those that run are asked to end, and their worker is told.
 
         Args:
             ids: the jobs.
             states: leave alone a job that is in another state by now; empty for any.
+            rate: jobs in a second, at most; None for as many as the database takes.
+            on_batch: see OnBatch.
         """
-        return self._apply(_cancel, ids, states)
+        return self._apply(_cancel, ids, states, rate, on_batch)
 
-    def requeue(self, ids: Iterable[int], *, states: Collection[str] = ()) -> Report:
-        """Make dead, cancelled and expired jobs ready again, with all their attempts."""
-        return self._apply(_requeue, ids, states)
+    def requeue(
+        self,
+        ids: Iterable[int],
+        *,
+        states: Collection[str] = (),
+        rate: float | None = None,
+        on_batch: OnBatch | None = None,
+        spread: float | timedelta = 0,
+        by: str | None = None,
+        edit: Edit | None = None,
+    ) -> Report:
+        """Make dead, cancelled and expired jobs ready again, with all their attempts.
 
-    def delete(self, ids: Iterable[int], *, states: Collection[str] = ()) -> Report:
-        """Delete final jobs, with what is recorded of them."""
-        return self._apply(_delete, ids, states)
+        Args:
+            ids: the jobs.
+            states: as in `cancel`.
+            rate: as in `cancel`.
+            on_batch: see OnBatch.
+            spread: seconds, or a timedelta: each job is due at a random moment within it, so that
+                many do not start at once.
+            by: who asks, kept with the requeue; by default the database role.
+            edit: gives each job new arguments.
+
+        Raises:
+            InvalidJob, ConfigError: an option is out of range.
+        """
+        seconds = contract.patience("spread", spread)
+        values = {"actor": _checked_actor(by), "spread": seconds}
+        action = partial(_requeue, values=values, edit=edit)
+        return self._apply(action, ids, states, rate, on_batch)
+
+    def delete(
+        self,
+        ids: Iterable[int],
+        *,
+        states: Collection[str] = (),
+        rate: float | None = None,
+        on_batch: OnBatch | None = None,
+    ) -> Report:
+        """Delete final jobs, with what is recorded of them; the arguments are those of `cancel`."""
+        return self._apply(_delete, ids, states, rate, on_batch)
 
     def purge(self, ids: Iterable[int]) -> Report:
         """Delete jobs that wait to be run, as if they had never been enqueued."""
-        return self._apply(_purge, ids, ())
+        return self._apply(_purge, ids, (), None, None)
 
     def _apply(
         self,
         action: Callable[[Connection, list[int], Collection[str], Report], None],
         ids: Iterable[int],
         states: Collection[str],
+        rate: float | None,
+        on_batch: OnBatch | None,
     ) -> Report:
         report = Report()
-        for batch in _batches(ids):
+        for batch in self._paced(_batches(ids, _batch_size(rate)), rate):
+            done = Report() if on_batch else report
             with self.own.transaction() as connection:
-                action(connection, batch, states, report)
+                action(connection, batch, states, done)
+            if on_batch is not None:
+                on_batch(done)
         return report
 
+    def _paced(self, batches: Iterator[list[int]], rate: float | None) -> Iterator[list[int]]:
+        """The batches, not sooner one after the other than the rate allows."""
+        begun, last = time.monotonic(), 0
+        for batch in batches:
+            if rate is not None and last:
+                self.sleep(max(last / rate - (time.monotonic() - begun), 0.0))
+                begun = time.monotonic()
+            yield batch
+            last = len(batch)
 
-def _batches(ids: Iterable[int]) -> Iterator[list[int]]:
-    remaining = iter(dict.fromkeys(ids))
-    while batch := list(islice(remaining, BATCH)):
+
+def _batch_size(rate: Any) -> int:
+    if rate is None:
+        return BATCH
+    if not isinstance(rate, int | float) or isinstance(rate, bool) or not rate > 0:
+        raise ConfigError(f"rate={rate!r}: expected jobs in a second, more than 0")
+    return max(1, int(min(rate, BATCH)))
+
+
+def _batches(ids: Iterable[int], size: int) -> Iterator[list[int]]:
+    # What comes one by one may be without end; a job named twice there is refused the second time.
+    remaining = iter(dict.fromkeys(ids) if isinstance(ids, Collection) else ids)
+    while batch := list(dict.fromkeys(islice(remaining, size))):
         yield batch
+
+
+def _checked_actor(by: Any) -> str | None:
+    if by is None:
+        return None
+    if isinstance(by, str) and 1 <= len(by) <= ACTOR_LENGTH and not _unprintable(by):
+        return by
+    raise ConfigError(
+        f"by={by!r}: expected who asks for it, in 1 to {ACTOR_LENGTH} characters without control "
+        "characters"
+    )
 
 
 def _cancel(
@@ -127,7 +241,9 @@ def _cancel(
 def _delete(
     connection: Connection, ids: list[int], states: Collection[str], report: Report
 ) -> None:
-    _lock_keys(connection, {(job.scope, job.key) for job in _read(connection, ids) if job.key})
+    key_rows.lock_keys(
+        connection, {(job.scope, job.key) for job in _read(connection, ids) if job.key}
+    )
     jobs = _lock_jobs(connection, ids, states, report)
     for job_id, state in jobs.items():
         if state not in FINAL_STATES:
@@ -139,7 +255,9 @@ def _delete(
 
 
 def _purge(connection: Connection, ids: list[int], states: Collection[str], report: Report) -> None:
-    _lock_keys(connection, {(job.scope, job.key) for job in _read(connection, ids) if job.key})
+    key_rows.lock_keys(
+        connection, {(job.scope, job.key) for job in _read(connection, ids) if job.key}
+    )
     jobs = _lock_jobs(connection, ids, states, report)
     for job_id, state in jobs.items():
         if state not in WAITING:
@@ -151,12 +269,20 @@ def _purge(connection: Connection, ids: list[int], states: Collection[str], repo
 
 
 def _requeue(
-    connection: Connection, ids: list[int], states: Collection[str], report: Report
+    connection: Connection,
+    ids: list[int],
+    states: Collection[str],
+    report: Report,
+    *,
+    values: dict[str, Any],
+    edit: Edit | None,
 ) -> None:
     found = _read(connection, ids)
     keyed = {job.id: (job.scope, job.key) for job in found if job.key is not None}
     ended = [job.id for job in found if job.state in REQUEUEABLE]
-    holders = _take_keys(connection, {keyed[job_id]: job_id for job_id in ended if job_id in keyed})
+    holders = key_rows.take_keys(
+        connection, {keyed[job_id]: job_id for job_id in ended if job_id in keyed}
+    )
     for job_id, state in _lock_jobs(connection, ids, states, report).items():
         if state not in REQUEUEABLE:
             report.refused[job_id] = JobConflict(
@@ -166,18 +292,28 @@ def _requeue(
         elif job_id not in ended:
             report.refused[job_id] = JobConflict(f"job {job_id} ended just now: try again")
     ready = [job_id for job_id in ended if job_id not in report.refused]
-    held = _held_keys(connection, holders)
+    held = key_rows.held_keys(connection, holders)
     winners = _winners({id_: keyed[id_] for id_ in ready if id_ in keyed}, holders, held, report)
-    _hold_keys(connection, winners)
+    key_rows.hold_keys(connection, winners)
     ready = [job_id for job_id in ready if job_id not in report.refused]
-    _write(connection, "operator_requeue", ready, "requeued", report)
+    _write(connection, "operator_requeue", ready, "requeued", report, **values)
+    if edit is not None:
+        for job_id in ready:
+            _edit(connection, job_id, edit)
+
+
+def _edit(connection: Connection, job_id: int, edit: Edit) -> None:
+    [row] = store.execute(connection, "operator_read_args", {"id": job_id})
+    edited = edit(Stored(*row))
+    if edited is not None:
+        store.execute(connection, "operator_edit", {"id": job_id, **edited._asdict()})
 
 
 def _winners(
-    wanted: dict[int, _Key], holders: dict[_Key, int], held: Collection[_Key], report: Report
-) -> dict[_Key, int]:
+    wanted: dict[int, Key], holders: dict[Key, int], held: Collection[Key], report: Report
+) -> dict[Key, int]:
     """Which of the jobs gets each key; the others are refused, with the holder's id."""
-    winners: dict[_Key, int] = {}
+    winners: dict[Key, int] = {}
     for job_id, key in wanted.items():
         holder = holders[key]
         first = holder if key in held or holder in wanted else winners.get(key, job_id)
@@ -211,46 +347,9 @@ def _lock_jobs(
     return jobs
 
 
-def _take_keys(connection: Connection, wanted: dict[_Key, int]) -> dict[_Key, int]:
-    """Lock the keys, taking those that nobody has; the job that each maps to.
-
-    Another round is for a key that existed at the insert and was deleted before the lock.
-    """
-    holders: dict[_Key, int] = {}
-    while missing := {key: wanted[key] for key in wanted.keys() - holders.keys()}:
-        store.execute(connection, "operator_insert_keys", _key_values(missing))
-        holders |= _lock_keys(connection, missing)
-    return holders
-
-
-def _lock_keys(connection: Connection, keys: Collection[_Key]) -> dict[_Key, int]:
-    values = {"scopes": [scope for scope, _ in keys], "keys": [key for _, key in keys]}
-    rows = store.execute(connection, "operator_lock_keys", values)
-    return {(scope, key): job_id for scope, key, job_id in rows}
-
-
-def _held_keys(connection: Connection, keys: Collection[_Key]) -> set[_Key]:
-    """Those of the locked keys that are held now; needs a statement after the jobs are locked."""
-    values = {"scopes": [scope for scope, _ in keys], "keys": [key for _, key in keys]}
-    rows = store.execute(connection, "operator_held_keys", values)
-    return {(scope, key) for scope, key in rows}
-
-
-def _hold_keys(connection: Connection, winners: dict[_Key, int]) -> None:
-    store.execute(connection, "operator_hold_keys", _key_values(winners))
-
-
-def _key_values(wanted: dict[_Key, int]) -> dict[str, list[str] | list[int]]:
-    # By bytes, as the table's collation "C" sorts them: everybody locks keys in this one order.
-    ordered = sorted(wanted.items(), key=lambda item: [part.encode() for part in item[0]])
-    return {
-        "scopes": [scope for (scope, _), _ in ordered],
-        "keys": [key for (_, key), _ in ordered],
-        "job_ids": [job_id for _, job_id in ordered],
-    }
-
-
-def _write(connection: Connection, name: str, ids: list[int], word: str, report: Report) -> None:
+def _write(
+    connection: Connection, name: str, ids: list[int], word: str, report: Report, **values: Any
+) -> None:
     if ids:
-        store.execute(connection, name, {"ids": ids})
+        store.execute(connection, name, {"ids": ids, **values})
         report.done.update(dict.fromkeys(ids, word))

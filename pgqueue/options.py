@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
+
+from pgqueue.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -11,6 +13,9 @@ if TYPE_CHECKING:
     from pgqueue.keys import FromArgs, OnConflict, Until
     from pgqueue.retention import Retention
     from pgqueue.retry import RetryRule
+
+Transactional = Literal[False, True, "session", "connection"]
+"""On what a task's handler shares a transaction with the job's finish; False: on nothing."""
 
 
 class TaskOptions(TypedDict, total=False):
@@ -29,8 +34,9 @@ class TaskOptions(TypedDict, total=False):
             for ever: one time for all final states, or by state; what it does not say, the app's
             Settings.retention does.
         ephemeral: a job that succeeds is deleted at once, with its result; all others stay.
-        transactional: the handler's writes on `context.connection` and the job's finish are one
-            commit.
+        transactional: the handler's writes and the job's finish are one commit: on psycopg
+            (True: `context.connection`), an ORM session ("session": `context.session`) or a
+            SQLAlchemy connection ("connection": `context.sa_connection`).
         version: of the arguments; kept with the job. A worker gives back what is newer.
         ttl: seconds, or a timedelta, from when a job is due: one not started by then expires.
         result: False keeps nothing of what the handler returns, whatever that is.
@@ -49,7 +55,7 @@ class TaskOptions(TypedDict, total=False):
     dead_on: tuple[type[BaseException], ...]
     retention: Retention
     ephemeral: bool
-    transactional: bool
+    transactional: Transactional
     version: int
     ttl: float | timedelta | None
     result: bool
@@ -103,6 +109,34 @@ class JobOptions(TypedDict, total=False):
     meta: Mapping[str, Any] | None
 
 
+def checked_transactional(name: str, value: Any) -> Transactional:
+    """What a task says of its transaction.
+
+    Raises:
+        ConfigError: something unknown.
+    """
+    known = get_args(Transactional)
+    for each in known:
+        if value is each or (isinstance(value, str) and value == each):
+            checked: Transactional = each
+            return checked
+    raise ConfigError(f"{name}: transactional={value!r}: expected one of {known}")
+
+
+def checked_factory(name: str, factory: Any) -> Any:
+    """What makes sessions, as PgQueue was given it.
+
+    Raises:
+        ConfigError: it cannot be called.
+    """
+    if factory is not None and not callable(factory):
+        raise ConfigError(
+            f"PgQueue({name}={factory!r}): expected what makes a session when called, such as a "
+            "sessionmaker; of an engine: sessionmaker(engine), async_sessionmaker(engine)"
+        )
+    return factory
+
+
 def chosen(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that were set.
 
@@ -116,3 +150,17 @@ def chosen(options: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value for name, value in options.items() if value is not None or name == "timeout"
     }
+
+
+class RequeueOptions(TypedDict, total=False):
+    """What `app.requeue` takes besides the job.
+
+    Attributes:
+        args: new arguments, all of them; checked like those of an enqueue.
+        set_args: new values of some arguments; the others stay. Not together with `args`.
+        by: who asks, kept with the requeue; by default the database role.
+    """
+
+    args: Mapping[str, Any] | None
+    set_args: Mapping[str, Any] | None
+    by: str | None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
+from pgqueue import fingerprint
 from pgqueue.errors import Cancel, Dead, InvalidPayload, PgQueueError, Retry, Snooze
 from pgqueue.retry import clamp_delay
 
@@ -44,7 +45,8 @@ class Ephemeral(Succeeded):
 class Unsuccessful:
     """Every other end. `state` is what the job becomes, `ending` what the attempt is kept as.
 
-    `ending` None leaves no trace in `attempts`; `refund` 1 gives the attempt back.
+    `ending` None leaves no trace in `attempts`; `refund` 1 gives the attempt back. Without a
+    `fingerprint` the table makes one of task and error type.
     """
 
     id: int
@@ -56,6 +58,7 @@ class Unsuccessful:
     error_type: str | None = None
     message: str | None = None
     traceback: str | None = None
+    fingerprint: str | None = None
 
 
 @dataclass(slots=True)
@@ -193,14 +196,16 @@ def _retried(error: BaseException, job: ClaimedJob, retry: RetryRule) -> Unsucce
 
 
 def _failed(error: BaseException, job: ClaimedJob, state: Literal["ready", "dead"]) -> Unsuccessful:
+    error_type, message = _type_name(error), _message(error)
     return Unsuccessful(
         job.id,
         job.lease,
         state,
         ending="retried" if state == "ready" else "dead",
-        error_type=clean(_type_name(error)),
-        message=clean(_message(error)),
+        error_type=clean(error_type),
+        message=clean(message),
         traceback=clean(_traceback(error), limit=MAX_TRACEBACK),
+        fingerprint=fingerprint.of_error(job.task, error_type, error, message),
     )
 
 

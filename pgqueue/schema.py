@@ -130,12 +130,57 @@ attempts = Table(
     Column("error_type", Text),
     Column("message", Text),
     Column("traceback", Text),
+    # The same for the same error of other jobs: what the dead-letter desk groups by
+    Column("fingerprint", _NAME),
+    # Of a requeue: who asked for it, and the arguments that it replaced
+    Column("actor", Text),
+    Column("old_args", JSONB),
     PrimaryKeyConstraint("job_id", "lease", name="attempts_pkey"),
     CheckConstraint(
-        "outcome in ('retried', 'dead', 'cancelled', 'expired', 'rescued', 'interrupted')",
+        "outcome in ('retried', 'dead', 'cancelled', 'expired', 'rescued', 'interrupted', "
+        "'requeued')",
         name="attempts_outcome_known",
     ),
 )
+
+# Results of steps: a retry goes on where the last attempt stopped.
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("job_id", BigInteger, nullable=False),
+    Column("name", _NAME, nullable=False),
+    Column("lease", BigInteger, nullable=False),
+    Column("created_at", _TIME, nullable=False, server_default=text("clock_timestamp()")),
+    Column("result", JSONB),
+    PrimaryKeyConstraint("job_id", "name", name="checkpoints_pkey"),
+    CheckConstraint("octet_length(name) between 1 and 128", name="checkpoints_name_length"),
+)
+
+# Effects that happen once, whichever job comes first; the claim names its job and lease.
+effects = Table(
+    "effects",
+    metadata,
+    Column("scope", _NAME, nullable=False),
+    Column("key", _NAME, nullable=False),
+    Column("job_id", BigInteger, nullable=False),
+    Column("lease", BigInteger, nullable=False),
+    Column("claimed_at", _TIME, nullable=False, server_default=text("clock_timestamp()")),
+    # null: its function has not returned
+    Column("finished_at", _TIME),
+    # null: kept for good
+    Column("expires_at", _TIME),
+    Column("result", JSONB),
+    PrimaryKeyConstraint("scope", "key", name="effects_pkey"),
+    CheckConstraint("octet_length(scope) between 1 and 128", name="effects_scope_length"),
+    CheckConstraint("octet_length(key) between 1 and 512", name="effects_key_length"),
+)
+
+Index(
+    "effects_expiring",
+    effects.c.expires_at,
+    postgresql_where=text("expires_at is not null"),
+)
+Index("effects_open", effects.c.claimed_at, postgresql_where=text("finished_at is null"))
 
 workers = Table(
     "workers",

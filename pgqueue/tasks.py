@@ -17,7 +17,7 @@ from pgqueue.enqueue import contract
 from pgqueue.errors import ConfigError
 from pgqueue.hooks import JobHooks
 from pgqueue.job import DEFAULT_MAX_ATTEMPTS, DEFAULT_QUEUE, NewJob
-from pgqueue.options import chosen
+from pgqueue.options import checked_transactional, chosen
 from pgqueue.redaction import Redaction
 from pgqueue.retention import by_state
 from pgqueue.retry import DEFAULT_RETRY
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from typing import Unpack
 
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.orm import Session
+
     from pgqueue.client import Producer
     from pgqueue.codec import Codec
     from pgqueue.config import Settings
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
     from pgqueue.handle import JobHandle
     from pgqueue.job import State
     from pgqueue.middleware import Call, Layer
-    from pgqueue.options import JobOptions
+    from pgqueue.options import JobOptions, Transactional
     from pgqueue.retention import Retention
     from pgqueue.retry import RetryRule
 
@@ -57,6 +60,8 @@ class TaskHome(Protocol):
     redact: frozenset[str]
     layers: tuple[Layer, ...]
     carried: Mapping[str, ContextVar[Any]]
+    sessions: Callable[[], Session] | None
+    asessions: Callable[[], AsyncSession] | None
 
     def producer(self, connection: Any, require_transaction: bool | None) -> Producer:
         """The way to the database, in a connection's transaction or in one of our own."""
@@ -101,7 +106,7 @@ class Task(JobHooks, Generic[P, R]):
         dead_on: tuple[type[BaseException], ...] = (),
         retention: Retention = _NOT_SAID,
         ephemeral: bool = False,
-        transactional: bool = False,
+        transactional: Transactional = False,
         version: int = 1,
         ttl: float | timedelta | None = None,
         result: bool = True,
@@ -116,7 +121,8 @@ class Task(JobHooks, Generic[P, R]):
         self.is_async = handler.is_async(function)
         self.name = handler.task_name(function) if name is None else name
         self.queue, self.priority, self.max_attempts = queue, priority, max_attempts
-        self.timeout, self.version, self.transactional = timeout, version, transactional
+        self.timeout, self.version = timeout, version
+        self.transactional = checked_transactional(self.name, transactional)
         self.ttl, self.keeps_result = ttl, result
         self.upgrade = _checked_upgrade(self.name, version, upgrade or {})
         self.redaction = Redaction(app.redact | frozenset(Redaction(redact).names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,25 +25,61 @@ OLD_DEAD: Final = 30 * 86_400.0
 """Dead jobs, and seconds, from which on it is worth a warning."""
 OVERDUE: Final = 3600.0
 """Seconds that prune may be behind before that is worth one."""
+ENDED_BADLY: Final[tuple[State, ...]] = ("dead", "cancelled", "expired")
+"""What an operator may want to look at, and requeue."""
+
+_is_fingerprint: Final = re.compile("[0-9a-f]{16}").fullmatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFilter:
-    """Which jobs: all that match every part given; an empty part matches everything."""
+    """Which jobs: all that match every part given; an empty part matches everything.
+
+    Attributes:
+        fingerprints: of the error that ended it, or that it is retried after; without states: of
+            jobs that are dead, cancelled or expired.
+        error_types: of that error, as recorded; else as `fingerprints`.
+        since: it ended then or later; with a time zone.
+        until: it ended before; with a time zone.
+    """
 
     states: Sequence[State] = ()
     queues: Sequence[str] = ()
     tasks: Sequence[str] = ()
+    fingerprints: Sequence[str] = ()
+    error_types: Sequence[str] = ()
+    since: datetime | None = None
+    until: datetime | None = None
 
     def __post_init__(self) -> None:
         for state in self.states:
             if state not in STATES:
                 raise ConfigError(f"state {state!r}: expected one of {', '.join(STATES)}")
+        for fingerprint in self.fingerprints:
+            if not _is_fingerprint(fingerprint):
+                raise ConfigError(f"fingerprint {fingerprint!r}: expected 16 digits of 0-9 a-f")
+        for name in ("since", "until"):
+            time = getattr(self, name)
+            if time is not None and time.utcoffset() is None:
+                raise ConfigError(f"{name}={time!r}: expected a time with its zone")
+        if self.since is not None and self.until is not None and self.since >= self.until:
+            raise ConfigError(f"until={self.until}: expected a time after since={self.since}")
 
     @property
     def matches_all(self) -> bool:
         """Whether nothing was asked for."""
-        return not (self.states or self.queues or self.tasks)
+        return not (self.states or self.is_selective)
+
+    @property
+    def is_selective(self) -> bool:
+        """Whether more than states was asked for."""
+        times = (self.since, self.until)
+        return bool(self.queues or self.tasks or self.by_error) or times != (None, None)
+
+    @property
+    def by_error(self) -> bool:
+        """Whether it was asked for errors."""
+        return bool(self.fingerprints or self.error_types)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +112,13 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptView:
-    """An attempt that did not succeed, and why."""
+    """An attempt that did not succeed, and why; or, as outcome `requeued`, a requeue.
+
+    Attributes:
+        fingerprint: the same for the same error of other jobs; None of a requeue.
+        actor: who requeued it.
+        old_args: the arguments that a requeue replaced; None when it left them as they were.
+    """
 
     lease: int
     attempt: int
@@ -86,6 +129,9 @@ class AttemptView:
     error_type: str | None
     message: str | None
     traceback: str | None
+    fingerprint: str | None = None
+    actor: str | None = None
+    old_args: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,9 +164,11 @@ class JobView:
     """Everything that is known about a job.
 
     Attributes:
-        waiting: `run_at` lies in the future, by the database's clock.
+        read_at: when this was read, by the database's clock.
+        waiting: `run_at` lies in the future, by the same clock.
         args: decoded; as text where it cannot be decoded.
-        attempts: those that did not succeed, oldest first.
+        attempts: those that did not succeed, and the requeues between them, oldest first.
+        requeues: how often it was requeued.
         progress: what its handler said last; None where none said anything.
     """
 
@@ -146,10 +194,12 @@ class JobView:
     started_at: datetime | None
     finished_at: datetime | None
     cancel_requested_at: datetime | None
+    read_at: datetime
     args: Any
     meta: Any
     result: Any
     attempts: Sequence[AttemptView] = ()
+    requeues: int = 0
     progress: ProgressView | None = None
 
     @property
@@ -182,6 +232,44 @@ class Count:
     def capped(cls, counted: int) -> Count:
         """A count that was made to stop one after COUNT_CAP."""
         return cls(min(counted, COUNT_CAP), counted > COUNT_CAP)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobGroup:
+    """Jobs that ended badly for the same cause.
+
+    Attributes:
+        fingerprint: of the error; None where nothing is recorded: a job that expired unstarted, or
+            was cancelled before it ran.
+        jobs: how many, among those looked at.
+        message: of the newest one, cut at 200 characters.
+        first_at: when the first of them ended.
+        last_at: when the last of them ended.
+        ids: the newest three.
+    """
+
+    state: State
+    fingerprint: str | None
+    queue: str
+    task: str
+    error_type: str | None
+    jobs: Count
+    message: str | None
+    first_at: datetime | None
+    last_at: datetime | None
+    ids: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobGroups:
+    """Groups, largest first.
+
+    Attributes:
+        sampled: how many jobs were looked at: those that match, or the newest 10,000 of them.
+    """
+
+    groups: Sequence[JobGroup]
+    sampled: Count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

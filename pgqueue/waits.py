@@ -50,6 +50,9 @@ FAILED_PAUSE: Final = 0.25
 """Seconds until the next try when the connection was lost."""
 
 
+_CLOSED: Final = "the app was closed while something waited for a job"
+
+
 class Ended(NamedTuple):
     """How a job ended, as it stands in the table."""
 
@@ -103,17 +106,26 @@ class Waits:
         self._lock = threading.Lock()
         self._waits: dict[int, _Wait] = {}
         self._thread: _Watcher | None = None
+        self._closed = False
 
     def watch(self, ids: Iterable[int]) -> dict[int, Answer]:
-        """By job, what will be known of it once it has ended; give each back with `forget`."""
+        """By job, what will be known of it once it has ended; give them back with `forget`.
+
+        Raises:
+            ConnectionFailed: closed, by now.
+            ConfigError: nothing says where the database is.
+        """
         answers = {id_: Answer() for id_ in ids}
         with self._lock:
+            if self._closed:
+                raise ConnectionFailed(_CLOSED)
+            thread = self._thread or _Watcher(self, self._dsn(), self._settings)
             for id_, answer in answers.items():
                 self._waits.setdefault(id_, _Wait()).answers.append(answer)
             if self._thread is None:
-                self._thread = _Watcher(self, self._dsn(), self._settings)
-                self._thread.start()
-            self._thread.wake()
+                self._thread = thread
+                thread.start()
+            thread.wake()
         return answers
 
     def forget(self, answers: dict[int, Answer]) -> None:
@@ -130,9 +142,10 @@ class Waits:
 
     def close(self) -> None:
         """End the thread; who waits is told."""
-        self.fail(ConnectionFailed("the app was closed while something waited for a job"))
         with self._lock:
+            self._closed = True
             thread, self._thread = self._thread, None
+        self.fail(ConnectionFailed(_CLOSED))
         if thread is not None:
             thread.end()
 

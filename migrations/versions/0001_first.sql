@@ -74,10 +74,44 @@ create table pgqueue.attempts (
     error_type  text,
     message     text,
     traceback   text,
+    fingerprint text collate "C",
+    actor       text,
+    old_args    jsonb,
     constraint attempts_pkey primary key (job_id, lease),
     constraint attempts_outcome_known check (
-        outcome in ('retried', 'dead', 'cancelled', 'expired', 'rescued', 'interrupted'))
+        outcome in ('retried', 'dead', 'cancelled', 'expired', 'rescued', 'interrupted',
+            'requeued'))
 );
+
+create table pgqueue.checkpoints (
+    job_id     bigint not null,
+    name       text collate "C" not null,
+    lease      bigint not null,
+    created_at timestamptz not null default clock_timestamp(),
+    result     jsonb,
+    constraint checkpoints_pkey primary key (job_id, name),
+    constraint checkpoints_name_length check (octet_length(name) between 1 and 128)
+);
+
+create table pgqueue.effects (
+    scope       text collate "C" not null,
+    key         text collate "C" not null,
+    job_id      bigint not null,
+    lease       bigint not null,
+    claimed_at  timestamptz not null default clock_timestamp(),
+    finished_at timestamptz,
+    expires_at  timestamptz,
+    result      jsonb,
+    constraint effects_pkey primary key (scope, key),
+    constraint effects_scope_length check (octet_length(scope) between 1 and 128),
+    constraint effects_key_length check (octet_length(key) between 1 and 512)
+);
+
+create index effects_expiring on pgqueue.effects (expires_at)
+    where expires_at is not null;
+
+create index effects_open on pgqueue.effects (claimed_at)
+    where finished_at is null;
 
 create table pgqueue.workers (
     id           bigint generated always as identity,

@@ -1,4 +1,5 @@
 -- Without CASCADE: what somebody built on these objects is theirs, and stops the downgrade.
+drop view pgqueue.dead_groups;
 drop view pgqueue.slow_tasks;
 drop view pgqueue.dead_jobs;
 drop view pgqueue.queue_stats;
@@ -24,5 +25,7 @@ drop table pgqueue.progress;
 drop table pgqueue.waits;
 drop table pgqueue.waiters;
 drop table pgqueue.workers;
+drop table pgqueue.effects;
+drop table pgqueue.checkpoints;
 drop table pgqueue.attempts;
 drop table pgqueue.jobs;

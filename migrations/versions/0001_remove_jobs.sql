@@ -27,6 +27,10 @@ begin
         delete from pgqueue.progress as said
         where said.job_id = any (ids)
     ),
+    checkpoint as (
+        delete from pgqueue.checkpoints as checkpoint
+        where checkpoint.job_id = any (ids)
+    ),
     free as materialized (
         select held.scope, held.key
         from gone

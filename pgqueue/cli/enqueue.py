@@ -84,7 +84,7 @@ def _one(dsn: str | None, task: str, args: str, given: dict[str, Any], as_json: 
 
     if "run_at" in given:
         given["run_at"] = _time(given["run_at"])
-    job = NewJob(task=task, args=_object(args), **given)
+    job = NewJob(task=task, args=json_object(args), **given)
     with database(dsn) as app:
         handle = app.producer(None).one(job)
     if as_json:
@@ -97,7 +97,8 @@ def _one(dsn: str | None, task: str, args: str, given: dict[str, Any], as_json: 
         say(f"job {handle.id} holds this key already: nothing was enqueued")
 
 
-def _object(args: str) -> dict[str, Any]:
+def json_object(args: str) -> dict[str, Any]:
+    """What --args says; ConfigError when it is no JSON object."""
     try:
         value = json.loads(args)
     except (json.JSONDecodeError, RecursionError) as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -100,6 +101,38 @@ def _width(column: Iterable[str | Text]) -> int:
     return max(cell_len(str(cell)) for cell in column)
 
 
+def write(*parts: str | tuple[str, str]) -> None:
+    """A line of text, or of (text, style): coloured on a terminal, unless NO_COLOR is set."""
+    pairs = [(part, "") if isinstance(part, str) else part for part in parts]
+    if not for_people():
+        say("".join(text for text, _ in pairs))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    line = Text()
+    for text, style in pairs:
+        line.append(clean(text), style)
+    # The terminal wraps what is too long: then it can be copied in one piece.
+    Console(highlight=False, soft_wrap=True).print(
+        line, no_wrap=True, overflow="ignore", crop=False
+    )
+
+
+def terminal_width() -> int:
+    """Columns of the terminal."""
+    return shutil.get_terminal_size().columns
+
+
+def cut(text: str, width: int) -> str:
+    """The first line of a text, with an ellipsis when it is wider than this."""
+    from rich.text import Text
+
+    line = Text(clean(text.partition("\n")[0]))
+    line.truncate(max(width, 10), overflow="ellipsis")
+    return line.plain
+
+
 def print_json(value: Any) -> None:
     """One JSON document."""
     text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
@@ -110,7 +143,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        names = [field.name for field in dataclasses.fields(value)]
+        return {name: getattr(value, name) for name in names if not name.startswith("_")}
     return str(value)
 
 

@@ -5,7 +5,17 @@ from typing import Annotated
 import typer
 
 from pgqueue._version import __version__
-from pgqueue.cli import demo, enqueue, jobs, migrate, queues, retention, status, worker
+from pgqueue.cli import (
+    actions,
+    demo,
+    enqueue,
+    jobs,
+    migrate,
+    queues,
+    retention,
+    status,
+    worker,
+)
 
 program = typer.Typer(
     name="pgqueue",
@@ -18,6 +28,8 @@ program = typer.Typer(
 program.add_typer(migrate.group, name="migrate")
 program.command("worker")(worker.run_worker)
 program.command("enqueue")(enqueue.enqueue)
+for action in (actions.requeue, actions.cancel, actions.delete):
+    jobs.group.command()(action)
 program.add_typer(jobs.group, name="jobs")
 program.add_typer(queues.group, name="queues")
 program.add_typer(retention.group, name="retention")

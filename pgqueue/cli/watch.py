@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from pgqueue.cli.output import clean, for_people
@@ -63,7 +62,7 @@ def describe(job: JobView, rate: Rate) -> str:
     """A job in one line."""
     parts = [f"job {job.id} ({job.task}): {job.shown_state}"]
     if job.state == "running" and job.started_at is not None:
-        passed = (datetime.now(UTC) - job.started_at).total_seconds()
+        passed = (job.read_at - job.started_at).total_seconds()
         parts[0] += f" for {_duration(passed)}"
         if job.attempt > 1:
             parts[0] += f", attempt {job.attempt} of {job.max_attempts}"

@@ -6,8 +6,11 @@
 -- queue_stats   a row for each queue with live jobs, or with jobs that ended badly of late. Walks
 --               from lane to lane along the claim's index; counts stop at 10,001, so the cost is
 --               bounded whatever the table holds.
+--               So is requeues.
 -- dead_jobs     a row for each dead job, by the index of jobs that ended badly. Ask for the newest:
 --               order by id desc limit 50.
+-- dead_groups   a row for each cause of death: fingerprint, task, queue and error type. Of the newest
+--               10,001 dead jobs, and no more; `sampled` says of how many.
 -- slow_tasks    a row for each task that finished jobs in the last hour. No index knows when jobs
 --               finished: it reads the newest 100,000 jobs by id, and no more.
 --
@@ -45,13 +48,18 @@ select
     (
         select concat_ws(': ', attempt.error_type, left(attempt.message, 200))
         from pgqueue.attempts as attempt
-        where attempt.job_id = job.id
+        where attempt.job_id = job.id and attempt.outcome <> 'requeued'
         order by attempt.lease desc
         limit 1
     ) as last_error,
     (select worker.name from pgqueue.workers as worker where worker.id = job.worker_id) as worker,
     job.cancel_requested_at,
-    job.expires_at
+    job.expires_at,
+    (
+        select count(*)::integer
+        from pgqueue.attempts as attempt
+        where attempt.job_id = job.id and attempt.outcome = 'requeued'
+    ) as requeues
 from pgqueue.jobs as job;
 
 create view pgqueue.queue_stats as
@@ -163,12 +171,18 @@ select
     job.finished_at,
     last.error_type,
     left(last.message, 200) as message,
-    last.worker
+    last.worker,
+    last.fingerprint,
+    (
+        select count(*)::integer
+        from pgqueue.attempts as attempt
+        where attempt.job_id = job.id and attempt.outcome = 'requeued'
+    ) as requeues
 from pgqueue.jobs as job
 left join lateral (
-    select attempt.error_type, attempt.message, attempt.worker
+    select attempt.error_type, attempt.message, attempt.worker, attempt.fingerprint
     from pgqueue.attempts as attempt
-    where attempt.job_id = job.id
+    where attempt.job_id = job.id and attempt.outcome <> 'requeued'
     order by attempt.lease desc
     limit 1
 ) as last on true
@@ -192,3 +206,32 @@ from (
 where recent.state in ('succeeded', 'dead') and recent.duration is not null
     and recent.finished_at > statement_timestamp() - interval '1 hour'
 group by recent.task;
+
+create view pgqueue.dead_groups as
+with dead as materialized (
+    select job.id, job.lease, job.queue, job.task, job.finished_at
+    from pgqueue.jobs as job
+    where job.state = 'dead'
+    order by job.id desc
+    limit 10001
+)
+select
+    last.fingerprint,
+    dead.queue,
+    dead.task,
+    last.error_type,
+    count(*)::integer as jobs,
+    left((array_agg(last.message order by dead.id desc))[1], 200) as message,
+    min(dead.finished_at) as first_at,
+    max(dead.finished_at) as last_at,
+    (array_agg(dead.id order by dead.id desc))[1:3] as ids,
+    (select count(*)::integer from dead) as sampled
+from dead
+left join lateral (
+    -- The attempt that ended it stands under the lease before. `limit`: never a join of the tables.
+    select attempt.fingerprint, attempt.error_type, attempt.message
+    from pgqueue.attempts as attempt
+    where attempt.job_id = dead.id and attempt.lease = dead.lease - 1
+    limit 1
+) as last on true
+group by last.fingerprint, dead.queue, dead.task, last.error_type;

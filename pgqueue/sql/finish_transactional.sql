@@ -6,7 +6,7 @@ set state = 'succeeded',
     lease = job.lease + 1,
     finished_at = clock_timestamp(),
     result = %(result)s::jsonb
-where job.id = %(id)s and job.lease = %(lease)s
+where job.id = %(id)s::bigint and job.lease = %(lease)s::bigint
 returning
     job.id,
     case when exists (select from pgqueue.waiters) then (

@@ -7,12 +7,12 @@ with outcome as materialized (
     select *
     from jsonb_to_recordset(%(outcomes)s::jsonb) as outcome (
         id bigint, lease bigint, state text, delay double precision, refund smallint,
-        outcome text, error_type text, message text, traceback text
+        outcome text, error_type text, message text, traceback text, fingerprint text
     )
 ),
 held as materialized (
     select
-        outcome.*, job.attempt, job.worker_id, job.started_at,
+        outcome.*, job.task, job.attempt, job.worker_id, job.started_at,
         case
             when job.cancel_requested_at is not null and outcome.state in ('ready', 'dead')
                 then 'cancelled'
@@ -20,7 +20,7 @@ held as materialized (
         end as next_state
     from outcome
     cross join lateral (
-        select job.attempt, job.worker_id, job.started_at, job.cancel_requested_at
+        select job.task, job.attempt, job.worker_id, job.started_at, job.cancel_requested_at
         from pgqueue.jobs as job
         where job.id = outcome.id and job.lease = outcome.lease
         for no key update skip locked
@@ -46,13 +46,17 @@ changed as (
 recorded as (
     insert into pgqueue.attempts (
         job_id, lease, attempt, outcome, worker_id, worker, started_at,
-        error_type, message, traceback
+        error_type, message, traceback, fingerprint
     )
     select
         held.id, held.lease, held.attempt,
         case when held.next_state = 'cancelled' then 'cancelled' else held.outcome end,
         held.worker_id, %(worker)s, held.started_at,
-        held.error_type, held.message, held.traceback
+        held.error_type, held.message, held.traceback,
+        -- As pgqueue.fingerprint.of, for what is no error of a handler's.
+        coalesce(held.fingerprint, left(encode(sha256(convert_to(
+            held.task || E'\n' || coalesce(held.error_type, held.outcome) || E'\n', 'UTF8'
+        )), 'hex'), 16))
     from held
     where held.outcome is not null
 )

@@ -9,7 +9,7 @@
 -- update's condition makes it walk all running jobs for each one picked.
 with picked as materialized (
     select
-        job.id, job.lease, job.attempt, job.started_at, job.crash_count,
+        job.id, job.lease, job.task, job.attempt, job.started_at, job.crash_count,
         job.id is not distinct from %(culprit)s as blamed,
         coalesce(job.id = any (%(started)s::bigint[]), true) as had_started,
         case
@@ -48,12 +48,14 @@ changed as (
     from picked
     where job.id = picked.id
     returning
-        job.id, job.state, job.crash_count, picked.lease, picked.attempt, picked.started_at,
-        picked.blamed, picked.had_started
+        job.id, job.state, job.crash_count,
+        picked.lease, picked.task, picked.attempt, picked.started_at, picked.blamed,
+        picked.had_started
 ),
 recorded as (
     insert into pgqueue.attempts (
-        job_id, lease, attempt, outcome, worker_id, worker, started_at, error_type, message
+        job_id, lease, attempt, outcome, worker_id, worker, started_at, error_type, message,
+        fingerprint
     )
     select
         id, lease, attempt,
@@ -70,7 +72,15 @@ recorded as (
                             crash_count, %(crash_cap)s::integer)
             when %(intended)s then 'its worker was stopped at once'
             else 'its worker was lost'
-        end
+        end,
+        -- As pgqueue.fingerprint.of: of a crash, of a kill on purpose, of a lost worker.
+        left(encode(sha256(convert_to(
+            task || E'\n'
+                || case when blamed then 'crashed' when %(intended)s then 'interrupted'
+                    else 'rescued' end
+                || E'\n',
+            'UTF8'
+        )), 'hex'), 16)
     from changed
     where had_started or blamed
 )

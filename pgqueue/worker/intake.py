@@ -11,6 +11,7 @@ from pgqueue.worker.parts import Attempt
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from pgqueue.durable import Keeper
     from pgqueue.job import ClaimedJob
     from pgqueue.tasks import Task
     from pgqueue.telemetry.events import Events
@@ -33,6 +34,9 @@ class Intake:
         emit: takes events.
         make: makes an attempt of a job; for hooks that are told of starts.
         reports: takes what handlers say of their progress.
+
+    Attributes:
+        keeper: keeps the results of steps; every attempt gets it.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Intake:
         reports: Reports,
         make: Callable[[ClaimedJob, Task[..., object], Reports], Attempt] = Attempt,
     ) -> None:
+        self.keeper: Keeper | None = None
         self._executors, self._registry = executors, registry
         self._ledger, self._emit, self._make = ledger, emit, make
         self._reports = reports
@@ -68,6 +73,7 @@ class Intake:
                 self._ledger.owe(outcome.expired(job))
             else:
                 attempt = make(job, task, self._reports)
+                attempt.keeper = self.keeper
                 self._ledger.hold(attempt)
                 (self._ledger.suspects if job.suspect else batches[task.is_async]).append(attempt)
         for kind, attempts in batches.items():

@@ -10,6 +10,7 @@ from pgqueue.context import JobContext
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pgqueue.durable import Keeper
     from pgqueue.job import ClaimedJob
     from pgqueue.outcome import Outcome
     from pgqueue.tasks import Task
@@ -33,12 +34,14 @@ class Attempt:
         why: set once somebody wants it to end early; the executor reads it when it does.
         slot: where the board shows that it runs.
         reports: takes what the handler says of its progress.
+        keeper: keeps the results of its steps.
     """
 
     __slots__ = (
         "_context",
         "args",
         "job",
+        "keeper",
         "key",
         "meta",
         "reports",
@@ -58,6 +61,7 @@ class Attempt:
         self.why: Why | None = None
         self.started = False
         self.slot = -1
+        self.keeper: Keeper | None = None
         self._context: JobContext | None = None
 
     def context(self) -> JobContext:
@@ -74,6 +78,7 @@ class Attempt:
                 meta=self.meta or {},
                 args=getattr(self, "args", _NO_ARGS),
                 report=partial(self.reports.say, self.key) if self.reports is not None else None,
+                keeper=self.keeper,
             )
         return self._context
 

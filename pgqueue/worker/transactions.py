@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow, tuple_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from pgqueue import connections, outcome, store
-from pgqueue.errors import LeaseLost
-from pgqueue.outcome import Doubtful, Lost, Outcome, Settled, Succeeded
-from pgqueue.worker import execution
+from pgqueue import connections, store
+from pgqueue.errors import TransactionEnded
+from pgqueue.outcome import Outcome, Settled
+from pgqueue.worker import execution, finishing
+from pgqueue.worker.sessions import AsyncSessions, Sessions
 
 if TYPE_CHECKING:
     from pgqueue.config import Settings
@@ -28,15 +30,7 @@ if TYPE_CHECKING:
 
 AsyncConnection = psycopg.AsyncConnection[TupleRow]
 
-NO_CONNECTION_PAUSE: Final = 1.0
-"""Seconds until a job is due again whose transaction found no connection."""
-
-
-class _NotSuccessful(Exception):
-    """The handler returned what cannot be stored."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        self.outcome = outcome
+ENDED = "the handler ended the job's own transaction: use connection.transaction() for a part of it"
 
 
 class Transactions:
@@ -52,6 +46,7 @@ class Transactions:
         self._dsn, self._settings, self._size = dsn, settings, size
         self._pool: ConnectionPool[Connection] | None = None
         self._opening = threading.Lock()
+        self._sessions = Sessions(dsn, settings, size)
 
     def _opened(self) -> ConnectionPool[Connection]:
         with self._opening:
@@ -62,7 +57,9 @@ class Transactions:
         return self._pool
 
     def run(self, attempt: Attempt, args: dict[str, Any]) -> Outcome:
-        """Run a handler in a transaction and finish its job there."""
+        """Run a handler in a transaction, as its task declares it, and finish its job there."""
+        if attempt.task.transactional is not True:
+            return self._sessions.run(attempt, args)
         context = attempt.context()
         committing = False
         try:
@@ -70,37 +67,33 @@ class Transactions:
                 context.sync_connection = connection
                 self._finish(connection, attempt, attempt.call(args))
                 committing = True
-        except _NotSuccessful as refused:
-            return refused.outcome
-        except LeaseLost:
-            return Lost(attempt.job.id, attempt.job.lease)
-        except store.GONE as error:
-            if context.sync_connection is None:
-                return _no_connection(attempt, error)
-            if not committing:
+        except Exception as error:
+            if context.sync_connection is None and isinstance(error, store.GONE):
+                return finishing.no_connection(attempt, error)
+            done = finishing.ended(attempt, error, committing=committing)
+            if done is None:
                 raise
-            return Doubtful(*attempt.key, execution.failed(attempt, error))
+            return done
         finally:
             context.sync_connection = None
-        return Settled(attempt.job.id, attempt.job.lease)
+        return Settled(*attempt.key)
 
     def _finish(self, connection: Connection, attempt: Attempt, value: Any) -> None:
+        values = finishing.values(attempt, value, self._settings)
+        _check(connection)
         with connection.pipeline():
             store.execute(connection, "limits", store.limits(self._settings))
             if said := execution.last_words(attempt):
                 store.execute(connection, "progress", said)
-            cursor = store.execute(
-                connection,
-                execution.finish_statement(attempt),
-                _finish_values(attempt, value, self._settings),
-            )
+            cursor = store.execute(connection, execution.finish_statement(attempt), values)
         if cursor.fetchone() is None:
-            raise LeaseLost(f"job {attempt.job.id}: lease {attempt.job.lease} was lost")
+            raise finishing.lease_lost(attempt)
 
     def close(self) -> None:
         """Close the pool; handlers that still run keep their connections to their end."""
         if self._pool is not None:
             self._pool.close(timeout=0.5)
+        self._sessions.close()
 
 
 class AsyncTransactions:
@@ -110,6 +103,7 @@ class AsyncTransactions:
         self._dsn, self._settings, self._size = dsn, settings, size
         self._pool: AsyncConnectionPool[AsyncConnection] | None = None
         self._opening = asyncio.Lock()
+        self._sessions = AsyncSessions(dsn, settings, size)
 
     async def _opened(self) -> AsyncConnectionPool[AsyncConnection]:
         async with self._opening:
@@ -129,7 +123,9 @@ class AsyncTransactions:
         return self._pool
 
     async def run(self, attempt: Attempt, args: dict[str, Any]) -> Outcome:
-        """Run a handler in a transaction and finish its job there."""
+        """Run a handler in a transaction, as its task declares it, and finish its job there."""
+        if attempt.task.transactional is not True:
+            return await self._sessions.run(attempt, args)
         context = attempt.context()
         committing = False
         try:
@@ -138,23 +134,20 @@ class AsyncTransactions:
                 context.async_connection = connection
                 await self._finish(connection, attempt, await attempt.call(args))
                 committing = True
-        except _NotSuccessful as refused:
-            return refused.outcome
-        except LeaseLost:
-            return Lost(attempt.job.id, attempt.job.lease)
-        except (*store.GONE, asyncio.CancelledError) as error:
+        except (Exception, asyncio.CancelledError) as error:
             if context.async_connection is None and isinstance(error, store.GONE):
-                return _no_connection(attempt, error)
-            if not committing:
+                return finishing.no_connection(attempt, error)
+            done = finishing.ended(attempt, error, committing=committing)
+            if done is None:
                 raise
-            otherwise = execution.cut(attempt) if attempt.why else execution.failed(attempt, error)
-            return Doubtful(*attempt.key, otherwise)
+            return done
         finally:
             context.async_connection = None
-        return Settled(attempt.job.id, attempt.job.lease)
+        return Settled(*attempt.key)
 
     async def _finish(self, connection: AsyncConnection, attempt: Attempt, value: Any) -> None:
-        values = _finish_values(attempt, value, self._settings)
+        values = finishing.values(attempt, value, self._settings)
+        _check(connection)
         async with connection.pipeline():
             cursor = psycopg.AsyncCursor(connection)
             await cursor.execute(store.statement("limits"), store.limits(self._settings))
@@ -163,23 +156,16 @@ class AsyncTransactions:
             cursor = psycopg.AsyncCursor(connection)
             await cursor.execute(store.statement(execution.finish_statement(attempt)), values)
         if await cursor.fetchone() is None:
-            raise LeaseLost(f"job {attempt.job.id}: lease {attempt.job.lease} was lost")
+            raise finishing.lease_lost(attempt)
 
     async def aclose(self) -> None:
         """Close the pool."""
         if self._pool is not None:
             await self._pool.close(timeout=0.5)
+        await self._sessions.aclose()
 
 
-def _no_connection(attempt: Attempt, error: Exception) -> Outcome:
-    """The handler never started: the database is away, and that is no fault of the job."""
-    return outcome.interrupted(
-        attempt.job, f"no connection for its transaction: {error}", delay=NO_CONNECTION_PAUSE
-    )
-
-
-def _finish_values(attempt: Attempt, value: Any, settings: Settings) -> dict[str, Any]:
-    done = execution.succeeded(attempt, value, settings)
-    if not isinstance(done, Succeeded):
-        raise _NotSuccessful(done)
-    return {"id": done.id, "lease": done.lease, "result": done.result}
+def _check(connection: Connection | AsyncConnection) -> None:
+    """Psycopg refuses commit() and rollback(); it does not read what is executed."""
+    if connection.info.transaction_status == TransactionStatus.IDLE:
+        raise TransactionEnded(ENDED)

@@ -25,13 +25,24 @@ from pgqueue.worker.heartbeat import Heartbeat
 from pgqueue.worker.hooks import HookRunner, moments
 from pgqueue.worker.inbox import Inbox
 from pgqueue.worker.intake import Intake
+from pgqueue.worker.keeper import Keeper
 from pgqueue.worker.lanes import Lanes
 from pgqueue.worker.ledger import Ledger
 from pgqueue.worker.link import Link
 from pgqueue.worker.parts import Attempt
 from pgqueue.worker.registry import Registry
 from pgqueue.worker.reports import Reports
-from pgqueue.worker.steps import dead, depths, expire, keys, leftovers, probe, progress, prune
+from pgqueue.worker.steps import (
+    dead,
+    depths,
+    effects,
+    expire,
+    keys,
+    leftovers,
+    probe,
+    progress,
+    prune,
+)
 from pgqueue.worker.steps.rescue import Rescue
 from pgqueue.worker.steps.rota import Rota, Step
 from pgqueue.worker.transactions import AsyncTransactions, Transactions
@@ -86,6 +97,7 @@ class Worker:
         self._reports = Reports()
         self._inbox = Inbox(self._wake, self._reports)
         self._probe = probe.Probe(settings, self._queues, self._inbox.heads)
+        self._keeper = Keeper(dsn, settings, app.codec)
         self._stopping_since: float | None = None
         self._cut: int | None = None
         self._stop = self._fenced = False
@@ -135,6 +147,7 @@ class Worker:
             carrier.close()
             for executor in executors.values():
                 executor.close()
+            self._keeper.close()
 
     def stop(self) -> None:
         """Claim nothing more, let handlers run until the shutdown timeout, then end.
@@ -149,7 +162,7 @@ class Worker:
     def _register(self, connection: Connection) -> None:
         revision.check(connection)
         settings = self._settings
-        steps = (probe, expire, keys, depths, leftovers, prune, dead)
+        steps = (probe, expire, keys, depths, leftovers, effects, prune, dead)
         names = [step.NAME for step in steps]
         store.run(connection, settings, "add_steps", {"names": names})
         said = [(task.name, task.retention) for task in self._app.tasks.values()]
@@ -200,14 +213,14 @@ class Worker:
         told = hooks.moments if hooks else ()
         ledger = Ledger(hooks.recorded, successes="success" in told) if hooks else Ledger()
         make = hooks.attempt if hooks and "start" in told else Attempt
+        intake = Intake(executors, registry, ledger, self._emit, reports=self._reports, make=make)
+        intake.keeper = self._keeper
         return Exchange(
             carrier=carrier,
             settings=self._settings,
             worker_id=self.worker_id,
             lanes=Lanes(self._queues, self._settings.shares),
-            intake=Intake(
-                executors, registry, ledger, self._emit, reports=self._reports, make=make
-            ),
+            intake=intake,
             inbox=self._inbox,
             ledger=ledger,
             emit=self._emit,
@@ -250,6 +263,7 @@ class Worker:
             dead.NAME: dead.WatchDead(self._settings, self._emit),
             leftovers.NAME: leftovers.SweepLeftovers(self._settings),
             progress.NAME: progress.WriteProgress(self._settings, self._reports),
+            effects.NAME: effects.SweepEffects(self._settings),
         }
         return Rota(link, steps, self._emit)
 

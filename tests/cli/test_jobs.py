@@ -235,7 +235,7 @@ def test_an_action_by_filter_stops_at_its_limit(
 ) -> None:
     connection.execute("insert into pgqueue.jobs (task) select 't' from generate_series(1, 1500)")
     answer = pgqueue("jobs", "cancel", "--all", "--limit", "1200", "--yes")
-    assert answer.out == "cancelled 1200 jobs\n"
+    assert answer.out == "cancelled 1200 jobs; 300 more match\n"
     assert sum(state == "ready" for state in states(connection).values()) == 300
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import re
 import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
 from tests.cli.test_program import CHILD
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    import psycopg
 
     Insert = Callable[..., int]
 
@@ -140,3 +141,79 @@ def test_an_interrupt_is_exit_code_130(
     assert started.code() == 130
     assert "Traceback" not in started.seen
     assert connection.execute("select count(*) from pgqueue.jobs").fetchone() == (1,)
+
+
+@pytest.fixture
+def dead(insert: Insert, connection: psycopg.Connection[Any]) -> int:
+    """A dead job: the same error three times, with a long message."""
+    job_id = insert(task="shop.charge", state="dead", lease=6, finished_at="now", attempt=3)
+    for lease in (1, 3, 5):
+        connection.execute(
+            "insert into pgqueue.attempts "
+            "(job_id, lease, attempt, outcome, error_type, message, traceback, fingerprint) "
+            "values (%s, %s, 1, 'dead', 'ValueError', %s, 'Traceback: here', '00112233445566aa')",
+            [job_id, lease, "first line " + "y" * 200 + "\nsecond \x1b[2J line"],
+        )
+    return job_id
+
+
+def test_groups_fit_the_terminal_and_name_what_to_do_next(
+    terminal: Callable[..., Terminal], dead: int
+) -> None:
+    out = terminal("jobs", "groups").rest()
+    for words in ("ValueError", "shop.charge in default", "00112233445566aa", f"job {dead}", "…"):
+        assert words in out
+    assert "second" not in out
+    plain = re.sub("\x1b\\[[0-9;]*m", "", out)
+    assert max(map(len, plain.splitlines())) <= 90
+    assert "\x1b[1m" in out
+
+
+def test_a_job_is_shown_in_colours_and_a_traceback_once(
+    terminal: Callable[..., Terminal], dead: int
+) -> None:
+    out = terminal("jobs", "show", str(dead)).rest()
+    assert out.count("Traceback: here") == 1
+    assert out.count("the same traceback") == 2
+    assert r"second \u001b[2J line" in out
+    assert "\x1b[1;31mdead" in out
+
+
+def test_no_colours_where_they_are_not_wanted(
+    terminal: Callable[..., Terminal], dead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    out = terminal("jobs", "show", str(dead)).rest()
+    assert "\x1b[31m" not in out
+    assert "\x1b[1;31m" not in out
+
+
+def test_progress_is_written_over_itself(
+    terminal: Callable[..., Terminal], connection: psycopg.Connection[Any]
+) -> None:
+    connection.execute(
+        "insert into pgqueue.jobs (task, state) select 't', 'dead' from generate_series(1, 2500)"
+    )
+    out = terminal("jobs", "requeue", "--all").rest()
+    assert "\r2000 jobs so far " in out
+    assert out.endswith("\r\nrequeued 2500 jobs\r\n")
+
+
+def test_an_interrupted_requeue_says_how_far_it_came(
+    terminal: Callable[..., Terminal], dsn: str, connection: psycopg.Connection[Any]
+) -> None:
+    connection.execute(
+        "insert into pgqueue.jobs (task, state) select 't', 'dead' from generate_series(1, 1500)"
+    )
+    waits = "select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = %s"
+    with psycopg.connect(dsn) as rival:
+        rival.execute("select from pgqueue.jobs where id = 1200 for update")
+        started = terminal("jobs", "requeue", "--all")
+        name = connection.info.dbname
+        wait_until(lambda: connection.execute(waits, [name]).fetchone(), what="it waits")
+        started.process.send_signal(signal.SIGINT)
+        assert started.code() == 130
+    assert "requeued 1000 jobs" in started.seen
+    assert "Traceback" not in started.seen
+    left = connection.execute("select count(*) from pgqueue.jobs where state = 'dead'").fetchone()
+    assert left == (500,)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +38,7 @@ def say(connection: psycopg.Connection[Any], job_id: int, done: float) -> None:
 def job(said: ProgressView | None = None, **changes: Any) -> JobView:
     values: dict[str, Any] = dict.fromkeys(JobView.__dataclass_fields__)
     values |= {"id": 7, "task": "shop.report", "state": "running", "attempt": 1, "max_attempts": 8}
-    values |= {"lease": 3, "attempts": (), "progress": said, "started_at": NOW}
+    values |= {"lease": 3, "attempts": (), "progress": said, "started_at": NOW, "read_at": NOW}
     return JobView(**values | changes)
 
 
@@ -51,14 +50,14 @@ def said(done: float, total: float | None = 200, **changes: Any) -> ProgressView
 @pytest.mark.parametrize(
     ("view", "line"),
     [
-        (job(), r"job 7 \(shop.report\): running for 0 s"),
+        (job(), r"job 7 \(shop.report\): running for \d+ s"),
         (job(state="ready"), r"job 7 \(shop.report\): ready"),
-        (job(attempt=2), r"job 7 \(shop.report\): running for 0 s, attempt 2 of 8"),
+        (job(attempt=2), r"job 7 \(shop.report\): running for \d+ s, attempt 2 of 8"),
         (job(said(50)), r".*  \[#{6}\.{18}\]  25%  50 of 200  2 s ago"),
         (job(said(200)), r".*  \[#{24}\] 100%  200 of 200  2 s ago"),
         (job(said(250)), r".*  \[#{24}\] 100%  250 of 200  2 s ago"),
         (job(said(0, 0)), r".*  \[#{24}\] 100%  0 of 0  2 s ago"),
-        (job(said(1234.5, None)), r".*: running for 0 s  1,234.5  2 s ago"),
+        (job(said(1234.5, None)), r".*: running for \d+ s  1,234.5  2 s ago"),
         (job(said(5, lease=1)), r".*  5 of 200  said by an earlier attempt"),
         (job(said(5, message="page 5", age=61)), r".*  5 of 200  1 min 1 s ago  page 5"),
         (
@@ -83,20 +82,26 @@ def test_the_rate_is_that_of_the_running_attempt() -> None:
 
 
 def test_in_a_pipe_each_change_is_a_line(
-    pgqueue: Run, insert: Insert, connection: psycopg.Connection[Any]
+    pgqueue: Run,
+    insert: Insert,
+    connection: psycopg.Connection[Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     job_id = insert(state="running", worker_id=1, lease=1, started_at="2026-01-01T00:00:00Z")
     say(connection, job_id, 50)
     query = "update pgqueue.jobs set state = %s, finished_at = now(), lease = 2 where id = %s"
 
-    def end() -> None:
-        say(connection, job_id, 200)
-        connection.execute(query, ["succeeded", job_id])
+    pauses: list[float] = []
 
-    timer = threading.Timer(0.3, end)
-    timer.start()
-    answer = pgqueue("jobs", "watch", str(job_id), "--every", "0.1")
-    timer.join()
+    def end_in_the_second_pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            say(connection, job_id, 200)
+            connection.execute(query, ["succeeded", job_id])
+
+    monkeypatch.setattr("pgqueue.cli.watch.time.sleep", end_in_the_second_pause)
+    answer = pgqueue("jobs", "watch", str(job_id), "--every", "0.5")
+    assert pauses == [0.5, 0.5]
     assert answer.code == 0
     first, *_, last = answer.out.splitlines()
     assert " 25%  50 of 200" in first

@@ -152,13 +152,13 @@ def test_a_job_that_is_live_or_succeeded_is_not_requeued(
 def test_requeue_keeps_the_recorded_attempts(
     app: PgQueue, make_job: Callable[..., int], connection: psycopg.Connection[Any]
 ) -> None:
-    job_id = make_job("dead")
+    job_id = make_job("dead", lease=2)
     connection.execute(
         "insert into pgqueue.attempts (job_id, lease, attempt, outcome) values (%s, 1, 1, 'dead')",
         [job_id],
     )
     app.requeue(job_id)
-    assert [attempt.outcome for attempt in app.job(job_id).attempts] == ["dead"]
+    assert [attempt.outcome for attempt in app.job(job_id).attempts] == ["dead", "requeued"]
 
 
 def test_requeue_wakes_a_queue_in_which_a_worker_sleeps_and_no_other(

@@ -16,8 +16,8 @@ import pytest
 
 from pgqueue import connections, store, waits
 from pgqueue.app import PgQueue
-from pgqueue.config import Settings
-from pgqueue.errors import ConnectionFailed, InvalidJob, JobNotFound, WaitTimeout
+from pgqueue.config import DSN_VARIABLES, LIBPQ_VARIABLES, Settings
+from pgqueue.errors import ConfigError, ConnectionFailed, InvalidJob, JobNotFound, WaitTimeout
 from tests.client.ending import ENDINGS, succeed
 from tests.waiting import wait_until
 
@@ -295,6 +295,26 @@ def test_close_ends_a_wait_and_a_later_one_begins_anew(
     wait_said(connection, job_id)
     succeed(connection, job_id)
     assert again.result() == "succeeded"
+
+
+def test_a_wait_that_meets_the_close_is_told_and_does_not_hang(
+    app: PgQueue, make_job: MakeJob
+) -> None:
+    own = app._results._process_waits()
+    own.close()
+    with pytest.raises(ConnectionFailed, match="the app was closed"):
+        app.wait(make_job())
+
+
+def test_an_app_without_a_database_says_so_and_keeps_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in (*DSN_VARIABLES, *LIBPQ_VARIABLES):
+        monkeypatch.delenv(name, raising=False)
+    with PgQueue() as app:
+        with pytest.raises(ConfigError, match="no database is set"):
+            app.wait(1, LONG)
+        assert app._results._process_waits().next_look() is None
 
 
 def test_an_idle_connection_is_closed(

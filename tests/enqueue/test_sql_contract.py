@@ -177,6 +177,11 @@ def fill(tables: Tables) -> None:
         "select id, 2, 1, 'dead', 'LookupError', 'no such order' from pgqueue.jobs "
         "where state = 'dead'"
     )
+    tables.run("update pgqueue.jobs set lease = 3 where state = 'dead'")
+    tables.run(
+        "insert into pgqueue.attempts (job_id, lease, attempt, outcome, actor) "
+        "select id, 2, 1, 'requeued', 'ada' from pgqueue.jobs where task = 'retried' limit 1"
+    )
 
 
 def some(rows: list[dict[str, Any]], *columns: str) -> list[tuple[Any, ...]]:
@@ -192,6 +197,11 @@ EXPECTED: dict[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]] = {
         ("task", "error_type", "outcome", "attempts"),
         [("broken", "LookupError", "dead", 1)],
     ),
+    "What kills jobs?": (
+        ("jobs", "task", "error_type", "message"),
+        [(1, "broken", "LookupError", "no such order")],
+    ),
+    "What was requeued, by whom?": (("actor",), [("ada",)]),
     "What died last?": (("task", "attempt", "message"), [("broken", 1, "no such order")]),
     "What takes the time?": (("task", "jobs", "dead"), [("fast", 2, 0), ("broken", 1, 1)]),
     "Who works?": (

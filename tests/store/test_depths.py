@@ -126,7 +126,7 @@ def test_a_queue_with_a_limit_and_room_wakes_its_workers(own: Connection) -> Non
 def test_retry_rescue_and_requeue_are_never_refused(own: Connection, tables: Tables) -> None:
     dead = tables.job("dead")
     fill(own, "default")
-    store.run(own, SETTINGS, "operator_requeue", {"ids": [dead]})
+    store.run(own, SETTINGS, "operator_requeue", {"ids": [dead], "actor": None, "spread": 0})
     assert tables.row(dead)["state"] == "ready"
 
 

@@ -56,7 +56,7 @@ WRITERS: dict[str, tuple[str, Callable[[int, int], dict[str, Any]]]] = {
         lambda job, _: {"outcomes": outcomes(job), "worker": "w"},
     ),
     "operator_cancel": ("ready", lambda job, _: {"ids": [job]}),
-    "operator_requeue": ("dead", lambda job, _: {"ids": [job]}),
+    "operator_requeue": ("dead", lambda job, _: {"ids": [job], "actor": None, "spread": 0}),
     "rescue": ("running", lambda _, worker: rescue_values(worker)),
 }
 

@@ -14,6 +14,7 @@ from pgqueue import grants
 from pgqueue.app import PgQueue
 from pgqueue.cli import main
 from pgqueue.config import Settings
+from pgqueue.context import JobContext
 from pgqueue.errors import ConfigError, EnqueueError
 from pgqueue.job import NewJob
 from pgqueue.schema import metadata
@@ -90,6 +91,9 @@ def test_a_reader_sees_everything_but_what_jobs_carry(connect: Any) -> None:
         "select message from pgqueue.attempts",
         "select traceback from pgqueue.attempts",
         "select * from pgqueue.idempotency_keys",
+        "select result from pgqueue.checkpoints",
+        "select result from pgqueue.effects",
+        "select key from pgqueue.effects",
     )
 
 
@@ -170,9 +174,11 @@ def test_a_worker_runs_jobs_and_its_handlers_enqueue(connect: Any, granted: str)
         return "done"
 
     @app.task(name="first", max_attempts=2, retry=lambda _: 0)
-    def first() -> None:
+    def first(context: JobContext) -> None:
+        context.step("step", done.append, "step")
+        context.once("effect", done.append, "effect")
         done.append("first")
-        if len(done) > 1:
+        if context.attempt > 1:
             second.enqueue()
         raise LookupError("again")
 
@@ -184,7 +190,7 @@ def test_a_worker_runs_jobs_and_its_handlers_enqueue(connect: Any, granted: str)
         worker = Worker(app, dsn=dsn, settings=quick, queues=["default"], emit=events)
         states = "select array_agg(state order by id) = '{dead,succeeded}' from pgqueue.jobs"
         run_until(worker, lambda: owner.execute(states).fetchone() == (True,))
-    assert done == ["first", "first", "second"]
+    assert done == ["step", "effect", "first", "first", "second"]
     dead = list(app.inspector.ids(JobFilter(states=["dead"])))
     assert app.operator.requeue(dead).done
     assert app.operator.cancel(dead).done

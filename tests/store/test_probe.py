@@ -163,6 +163,6 @@ def test_a_locked_job_does_not_hold_up_the_others_that_expired(
 ) -> None:
     locked, free = (tables.job(expires_at="2024-01-01") for _ in range(2))
     tables.lock(other, locked)
-    assert store.run(own, SETTINGS, "expire") == [(free,)]
+    assert [id_ for id_, _ in store.run(own, SETTINGS, "expire")] == [free]
     other.rollback()
-    assert store.run(own, SETTINGS, "expire") == [(locked,)]
+    assert [id_ for id_, _ in store.run(own, SETTINGS, "expire")] == [locked]

@@ -98,7 +98,7 @@ def test_a_commit_that_is_still_under_way_is_busy_and_then_what_it_became(
     for job_id, keep in ((committed, True), (undone, False)):
         other.autocommit = False
         values = {"id": job_id, "lease": 1, "result": None}
-        assert store.execute(other, "finish_transactional", values).fetchall() == [(job_id,)]
+        assert store.execute(other, "finish_transactional", values).fetchone() is not None
         assert verdict(own, job_id) == "busy"
         if keep:
             other.commit()

@@ -64,6 +64,13 @@ def test_without_a_transactional_task_there_is_no_connection_and_it_says_why() -
         _ = context().aconnection
 
 
+def test_each_attribute_names_the_declaration_that_it_needs() -> None:
+    for name in ("session", "asession", "sa_connection", "asa_connection"):
+        kind = name.removeprefix("a").removeprefix("sa_")
+        with pytest.raises(TypeError, match=rf'@app\.task\(transactional="{kind}"\)'):
+            getattr(context(), name)
+
+
 def test_the_wrong_colour_of_connection_names_the_right_one() -> None:
     running = context()
     running.sync_connection = cast("psycopg.Connection[object]", object())

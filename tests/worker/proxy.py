@@ -20,6 +20,8 @@ Cut = Literal["before", "after"]
 
 READY = b"Z\x00\x00\x00\x05I"
 """ReadyForQuery, outside of a transaction: what came before is committed."""
+PREPARED = b"Z\x00\x00\x00\x05T"
+"""As above, inside of one: a driver had a COMMIT parsed, and will now have it executed."""
 
 
 class Proxy:
@@ -27,7 +29,8 @@ class Proxy:
 
     `cut` arms it: the next connection that sends a COMMIT (or what `marker` says) is cut "before"
     the server gets it, or "after" the server has answered and before the client hears of it; then
-    not before `released`. Only connections that say `role` at their start count.
+    not before `released`. Only connections that say `role` at their start count. With `hold` they
+    are all cut, and none before `released`; `held` says how many wait there.
     """
 
     def __init__(self, dsn: str) -> None:
@@ -40,6 +43,8 @@ class Proxy:
         path = Path(self._folder.name, ".s.PGSQL.5432")
         self.dsn = conninfo.make_conninfo(dsn, host=self._folder.name, port=5432)
         self.cut: Cut | None = None
+        self.hold: Cut | None = None
+        self.held, self._counting = 0, threading.Lock()
         self.marker, self.role = b"COMMIT", b"pgqueue:"
         self.released = threading.Event()
         self.released.set()
@@ -87,21 +92,38 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 counts = counts or self.role in data
-                if up and counts and self.cut is not None and self.marker in data:
-                    cut, self.cut = self.cut, None
-                    if cut == "before":
+                wanted = self.hold or self.cut
+                if up and counts and wanted is not None and self._is_marked(data):
+                    self.cut = None
+                    if wanted == "before":
+                        self._wait()
                         break
                     doomed.set()
                 elif not up and doomed.is_set():
                     # The server answers, and nobody will hear of it; cut before its end, the
                     # server would roll back.
-                    while READY not in data and (more := source.recv(65536)):
-                        data = data[-len(READY) :] + more
-                    self.released.wait(30)
-                    break
+                    while not _is_whole(data) and (more := source.recv(65536)):
+                        data += more
+                    if not data.endswith(PREPARED):
+                        self._wait()
+                        break
                 target.sendall(data)
         _close(source)
         _close(target)
+
+    def _is_marked(self, data: bytes) -> bool:
+        # Some drivers write it in small letters; and an isolation level is no COMMIT.
+        data = data.replace(b"READ COMMITTED", b"")
+        return self.marker in data or self.marker in data.upper()
+
+    def _wait(self) -> None:
+        with self._counting:
+            self.held += 1
+        self.released.wait(30)
+
+
+def _is_whole(answer: bytes) -> bool:
+    return READY in answer or answer.endswith(PREPARED)
 
 
 def _close(each: socket.socket) -> None:

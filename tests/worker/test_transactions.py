@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
-from pgqueue import connections
+from pgqueue import connections, store
 from pgqueue.context import JobContext
 from pgqueue.retry import fixed
 from pgqueue.telemetry import events
 from tests.waiting import wait_until
+from tests.worker.conftest import QUICK
 from tests.worker.proxy import Proxy
+from tests.worker.transacting import (
+    EFFECTS,
+    KINDS,
+    Gate,
+    give_sessions,
+    register,
+    task_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,45 +35,42 @@ if TYPE_CHECKING:
     Work = Callable[..., Running]
 
 SOON = fixed(0.01)
-KINDS = pytest.mark.parametrize("kind", ["plain", "coroutine"])
+EACH = pytest.mark.parametrize("kind", KINDS)
+SOME = pytest.mark.parametrize("kind", ["plain", "coroutine", "session pg8000", "asession asyncpg"])
 
 
-class Gate:
-    """Holds a handler in its middle: its write is done, its finish is not."""
+class Database:
+    """Where the sessions of the app's tasks lead."""
 
-    def __init__(self) -> None:
-        self.reached = threading.Event()
-        self.opened = threading.Event()
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
 
 
 @pytest.fixture
-def gate(app: PgQueue, connection: psycopg.Connection) -> Gate:
-    """Two tasks that write the job's id to `effects`, then wait at the gate."""
-    connection.execute("create table effects (job_id bigint, attempt integer)")
+def database(dsn: str) -> Database:
+    return Database(dsn)
+
+
+@pytest.fixture
+def gate(app: PgQueue, connection: psycopg.Connection, database: Database, kind: str) -> Gate:
+    """A task of this kind that writes to `effects` and enqueues a child, then waits at the gate."""
+    connection.execute(EFFECTS)
+    give_sessions(app, KINDS[kind].driver, lambda: database.dsn)
     gate = Gate()
-    write = "insert into effects values (%s, %s)"
-
-    @app.task(name="plain", transactional=True, retry=SOON)
-    def plain(context: JobContext, *, fail_first: bool = False, result: Any = None) -> Any:
-        context.connection.execute(write, [context.id, context.attempt])
-        gate.reached.set()
-        assert gate.opened.wait(20)
-        if fail_first and context.attempt == 1:
-            raise ValueError("first")
-        return {1} if result == "bad" else result
-
-    @app.task(name="coroutine", transactional=True, retry=SOON)
-    async def coroutine(
-        context: JobContext, *, fail_first: bool = False, result: Any = None
-    ) -> Any:
-        await context.aconnection.execute(write, [context.id, context.attempt])
-        gate.reached.set()
-        assert gate.opened.wait(20)
-        if fail_first and context.attempt == 1:
-            raise ValueError("first")
-        return {1} if result == "bad" else result
-
+    register(app, kind, gate)
     return gate
+
+
+def rescue(running: Running) -> dict[str, Any]:
+    """The parameters of rescue.sql, for a worker that was seen to die."""
+    return {
+        "worker_id": running.worker.worker_id,
+        "worker": "zombie",
+        "started": None,
+        "culprit": None,
+        "intended": False,
+        "crash_cap": 3,
+    }
 
 
 def effects(table: Table) -> list[tuple[int, int]]:
@@ -72,11 +78,11 @@ def effects(table: Table) -> list[tuple[int, int]]:
     return table.connection.execute(query).fetchall()
 
 
-@KINDS
+@EACH
 def test_writes_and_outcome_commit_together(
     table: Table, work: Work, gate: Gate, kind: str
 ) -> None:
-    id_ = table.add_one(kind, args={"result": [1]})
+    id_ = table.add_one(task_name(kind), args={"result": [1]})
     work()
     assert gate.reached.wait(10)
     assert effects(table) == []
@@ -84,13 +90,14 @@ def test_writes_and_outcome_commit_together(
     table.wait(id_, "succeeded")
     assert effects(table) == [(id_, 1)]
     assert table.row(id_)["result"] == [1]
+    assert table.count("task = 'child'") == 1
 
 
-@KINDS
+@SOME
 def test_no_lock_is_held_while_the_handler_runs(
     table: Table, work: Work, gate: Gate, kind: str
 ) -> None:
-    id_ = table.add_one(kind)
+    id_ = table.add_one(task_name(kind))
     work()
     assert gate.reached.wait(10)
     table.connection.execute("select from pgqueue.jobs where id = %s for update nowait", [id_])
@@ -98,33 +105,34 @@ def test_no_lock_is_held_while_the_handler_runs(
     table.wait(id_, "succeeded")
 
 
-@KINDS
+@SOME
 def test_a_failed_attempt_leaves_no_write(table: Table, work: Work, gate: Gate, kind: str) -> None:
     gate.opened.set()
-    id_ = table.add_one(kind, args={"fail_first": True})
+    id_ = table.add_one(task_name(kind), args={"fail_first": True})
     work()
     table.wait(id_, "succeeded")
     assert effects(table) == [(id_, 2)]
     assert table.outcomes(id_) == ["retried"]
+    assert table.count("task = 'child'") == 1
 
 
-@KINDS
+@SOME
 def test_a_result_that_cannot_be_stored_rolls_back(
     table: Table, work: Work, gate: Gate, kind: str
 ) -> None:
     gate.opened.set()
-    id_ = table.add_one(kind, args={"result": "bad"})
+    id_ = table.add_one(task_name(kind), args={"result": "bad"})
     work()
     table.wait(id_, "dead")
     assert effects(table) == []
 
 
-@KINDS
+@SOME
 def test_a_lost_lease_rolls_everything_back(
     table: Table, work: Work, gate: Gate, kind: str
 ) -> None:
     """While the handler runs somebody takes the job: its writes must not survive."""
-    id_ = table.add_one(kind)
+    id_ = table.add_one(task_name(kind))
     worker = work()
     assert gate.reached.wait(10)
     table.connection.execute(
@@ -134,17 +142,38 @@ def test_a_lost_lease_rolls_everything_back(
     wait_until(lambda: worker.seen(events.LeaseGone), what="the loss is told")
     assert effects(table) == []
     assert table.state(id_) == "cancelled"
+    assert table.count("task = 'child'") == 0
 
 
-@KINDS
+@EACH
+def test_a_zombie_that_commits_after_a_rescue_leaves_nothing(
+    table: Table, work: Work, gate: Gate, kind: str
+) -> None:
+    """Its job is rescued and done by another attempt; then its handler returns, and finishes."""
+    gate.waits_again = False
+    id_ = table.add_one(task_name(kind))
+    zombie = work()
+    assert gate.reached.wait(10)
+    [(rescued, _)] = store.run(table.connection, QUICK, "rescue", rescue(zombie))
+    assert rescued == id_
+    table.wait(id_, "succeeded")
+    [done] = table.connection.execute("select lease from effects").fetchall()
+    assert table.row(id_)["lease"] == done[0] + 1
+    gate.opened.set()
+    wait_until(lambda: zombie.seen(events.LeaseGone), what="the loss is told")
+    assert table.connection.execute("select lease from effects").fetchall() == [done]
+    assert table.count("task = 'child'") == 1
+
+
+@EACH
 @pytest.mark.parametrize("cut", ["before", "after"])
 def test_a_commit_without_an_answer_is_read_from_the_table(
-    table: Table, work: Work, gate: Gate, dsn: str, kind: str, cut: Any
+    table: Table, work: Work, gate: Gate, database: Database, dsn: str, kind: str, cut: Any
 ) -> None:
     """Cut before the server has the COMMIT: run again. Cut after: done, and not done again."""
     with Proxy(dsn) as proxy:
-        proxy.role = b"pgqueue:handler"
-        id_ = table.add_one(kind)
+        proxy.role, database.dsn = b"pgqueue:handler", proxy.dsn
+        id_ = table.add_one(task_name(kind))
         worker = work(dsn=proxy.dsn, listen=False)
         assert gate.reached.wait(10)
         proxy.cut = cut
@@ -154,47 +183,8 @@ def test_a_commit_without_an_answer_is_read_from_the_table(
         expected = (id_, 2) if cut == "before" else (id_, 1)
         assert effects(table) == [expected]
         assert table.outcomes(id_) == (["retried"] if cut == "before" else [])
+        assert table.count("task = 'child'") == 1
         worker.stop()
-
-
-@KINDS
-def test_a_handler_cannot_commit_half_of_it(
-    app: PgQueue, table: Table, work: Work, kind: str
-) -> None:
-    table.connection.execute("create table effects (job_id bigint, attempt integer)")
-
-    @app.task(name="plain", transactional=True)
-    def plain(context: JobContext) -> None:
-        context.connection.execute("insert into effects values (1, 1)")
-        context.connection.commit()
-
-    @app.task(name="coroutine", transactional=True)
-    async def coroutine(context: JobContext) -> None:
-        await context.aconnection.execute("insert into effects values (1, 1)")
-        await context.aconnection.commit()
-
-    id_ = table.add_one(kind, max_attempts=1)
-    work()
-    table.wait(id_, "dead")
-    assert table.attempts(id_)[0]["error_type"] == "psycopg.ProgrammingError"
-    assert effects(table) == []
-
-
-def test_jobs_enqueued_by_a_handler_share_its_fate(app: PgQueue, table: Table, work: Work) -> None:
-    @app.task(name="child")
-    def child(attempt: int) -> None: ...
-
-    @app.task(name="parent", transactional=True, retry=SOON)
-    def parent(context: JobContext) -> None:
-        child.using(context.connection).enqueue(attempt=context.attempt)
-        if context.attempt == 1:
-            raise ValueError("first")
-
-    id_ = table.add_one("parent")
-    work()
-    table.wait(id_, "succeeded")
-    wait_until(lambda: table.count("task = 'child' and state = 'succeeded'") == 1)
-    assert table.count("task = 'child'") == 1
 
 
 def test_the_connection_is_only_where_it_was_asked_for(
@@ -216,9 +206,14 @@ def test_the_connection_is_only_where_it_was_asked_for(
     assert "aconnection" in messages[1]
 
 
-@KINDS
+@SOME
 def test_no_connection_for_the_transaction_costs_no_attempt(
-    table: Table, work: Work, gate: Gate, kind: str, monkeypatch: pytest.MonkeyPatch
+    table: Table,
+    work: Work,
+    gate: Gate,
+    database: Database,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The handler's connections are refused, the worker's own are not."""
     gate.opened.set()
@@ -229,7 +224,8 @@ def test_no_connection_for_the_transaction_costs_no_attempt(
         return given | {"port": 1} if role == "handler" else given
 
     monkeypatch.setattr(connections, "parameters", refuse_handlers)
-    id_ = table.add_one(kind, max_attempts=1)
+    database.dsn = make_conninfo(database.dsn, port=1)
+    id_ = table.add_one(task_name(kind), max_attempts=1)
     work(connect_timeout=1.0)
     wait_until(lambda: table.outcomes(id_))
     assert table.outcomes(id_)[0] == "interrupted"

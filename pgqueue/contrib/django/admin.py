@@ -22,7 +22,7 @@ from django.utils.html import format_html, format_html_join
 from pgqueue.contrib.django.application import app_for
 from pgqueue.contrib.django.models import Attempt, Job, Worker
 from pgqueue.job import FINAL_STATES
-from pgqueue.operations import REQUEUEABLE
+from pgqueue.operations import ACTOR_LENGTH, REQUEUEABLE
 from pgqueue.redaction import MARK, Redaction
 from pgqueue.views import COUNT_CAP
 
@@ -176,18 +176,19 @@ class JobAdmin(ReadOnlyAdmin):
 
     @admin.display(description="")
     def history(self, job: Job) -> str:
-        """The attempts that did not succeed, with their tracebacks."""
+        """The attempts that did not succeed, with their tracebacks, and the requeues."""
         attempts = Attempt.objects.filter(job_id=job.pk).order_by("lease")
         rows = (
             (
-                *(each.attempt, each.outcome, each.finished_at, each.worker or "-"),
+                *(each.attempt, each.outcome, each.finished_at),
+                f"by {each.actor}" if each.actor else f"on {each.worker or '-'}",
                 *(each.error_type or "", each.message or "", each.traceback or ""),
             )
             for each in attempts
         )
         shown = format_html_join(
             "",
-            "<details open><summary>attempt {}: {}, {} on {}</summary>"
+            "<details open><summary>attempt {}: {}, {} {}</summary>"
             '<p><strong>{}</strong> {}</p><pre style="white-space: pre-wrap">{}</pre></details>',
             rows,
         )
@@ -273,7 +274,8 @@ class JobAdmin(ReadOnlyAdmin):
     def _act(self, request: HttpRequest, verb: str, ids: Iterable[int]) -> Report:
         """Do it, on a connection of pgqueue's own: under its locks, committed when this returns."""
         operator: Operator = app_for().operator
-        report: Report = getattr(operator, verb)(ids)
+        who = {"by": request.user.get_username()[:ACTOR_LENGTH]} if verb == "requeue" else {}
+        report: Report = getattr(operator, verb)(ids, **who)
         for job_id, word in report.done.items():
             self.log_change(request, Job(pk=job_id, task="-"), f"{word} (pgqueue)")
         _tell(request, report)

@@ -104,7 +104,7 @@ class Job(ReadOnlyModel):
 
 
 class Attempt(ReadOnlyModel):
-    """An attempt that did not succeed."""
+    """An attempt that did not succeed, or a requeue."""
 
     pk = models.CompositePrimaryKey("job_id", "lease")
     job_id = models.BigIntegerField()
@@ -118,6 +118,8 @@ class Attempt(ReadOnlyModel):
     error_type = models.TextField(null=True)  # noqa: DJ001 - as above
     message = models.TextField(null=True)  # noqa: DJ001 - as above
     traceback = models.TextField(null=True)  # noqa: DJ001 - as above
+    fingerprint = models.TextField(null=True)  # noqa: DJ001 - as above
+    actor = models.TextField(null=True)  # noqa: DJ001 - as above
 
     class Meta:
         """How Django sees the table."""

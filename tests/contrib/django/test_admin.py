@@ -141,6 +141,7 @@ def test_the_buttons_do_what_they_say(sql: Sql, dead: str, operator: Client) -> 
         page = operator.post(f"{LIST}{dead}/act/{verb}/", {"confirmed": "yes"}, follow=True)
         assert page.status_code == 200
         assert state(sql, dead) == after
+        assert (" by staff</summary>" in page.content.decode()) is (verb != "delete")
     logged = sql.execute("select change_message from django_admin_log order by id").fetchall()
     assert [row[0] for row in logged] == [
         f"{word} (pgqueue)" for word in ("requeued", "cancelled", "deleted")
