@@ -17,6 +17,12 @@ async def async_nothing(number: int, text: str) -> None:
     del number, text
 
 
+@app.task(name="async_ephemeral", ephemeral=True)
+async def async_ephemeral(number: int, text: str) -> None:
+    """Do nothing, and leave nothing."""
+    del number, text
+
+
 @app.task(name="thread_nothing")
 def thread_nothing(number: int, text: str) -> None:
     """Do nothing, in a thread."""

@@ -53,6 +53,8 @@ LATER: Final = """
         case when number %% 2 = 0 then 0 else number / %(queues)s %% %(priorities)s end,
         now() + interval '1 day' + number * interval '1 second'
     from generate_series(1, %(jobs)s) as number"""
+KEEP: Final = "insert into pgqueue.retention (task, state) values ('*', 'succeeded')"
+"""For ever: the worker that is measured must not prune the crowd."""
 FORGET: Final = "delete from pgqueue.jobs where id between %s and %s"
 
 
@@ -128,6 +130,7 @@ def measure(place: Bench) -> list[Finding]:
 
 def _crowd(place: Bench, connection: psycopg.Connection[Any]) -> None:
     began = time.monotonic()
+    connection.execute(KEEP)
     connection.execute(HISTORY, [place.sized(FINISHED)])
     later = {"jobs": place.sized(FUTURE), "queues": QUEUES, "priorities": PRIORITIES}
     connection.execute(LATER, later)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from benchmarks import (
     crowd,
     desk,
+    ephemeral,
     finding,
     idle,
     latency,
@@ -18,6 +19,7 @@ from benchmarks import (
     memory,
     processes,
     producers,
+    prune,
     rescue,
     sleeping,
     snapshot,
@@ -59,6 +61,8 @@ LIMITS: Final = {
     "locked": Limit(locked.measure, 3),
     "desk": Limit(desk.measure, 1),
     "rescue": Limit(rescue.measure, 1),
+    "prune": Limit(prune.measure, 3),
+    "ephemeral": Limit(ephemeral.measure, 3),
 }
 ALL: Final = "all"
 

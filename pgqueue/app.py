@@ -22,6 +22,7 @@ from pgqueue.bulk import Bulk
 from pgqueue.client import OwnConnections, Producer
 from pgqueue.config import Settings, resolve_dsn
 from pgqueue.errors import ConfigError, UnknownTask
+from pgqueue.housekeeping import Housekeeper
 from pgqueue.operations import Operator
 from pgqueue.options import checked_factory, chosen
 from pgqueue.payload import SizeWatch
@@ -304,6 +305,11 @@ class PgQueue(Surroundings, Enqueuer, Waiting):
     def queues(self) -> Queues:
         """Sets and lists the limits of queues; see `queues.Queues`."""
         return Queues(self._own)
+
+    @property
+    def retention(self) -> Housekeeper:
+        """Lists and sets how long jobs are kept, and prunes; see `housekeeping.Housekeeper`."""
+        return Housekeeper(self._own, self.settings)
 
     def set_queue(self, name: str, *, max_depth: int | None) -> QueueLimit:
         """Set how many due jobs may wait in a queue before it takes no more; None for no limit.

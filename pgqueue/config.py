@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from pgqueue.errors import ConfigError
+from pgqueue.retention import Retention, by_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from pgqueue.job import State
 
 DSN_VARIABLES: Final = ("PGQUEUE_DATABASE_URL", "DATABASE_URL")
 LIBPQ_VARIABLES: Final = ("PGHOST", "PGDATABASE", "PGSERVICE", "PGUSER", "PGPORT", "PGHOSTADDR")
@@ -46,6 +49,11 @@ class Settings:
         heartbeat: pause between two heartbeats of a worker.
         ttl: a worker whose heartbeat is older than this is dead.
         crash_cap: a job that was blamed for this many dead processes is dead itself.
+        retention: how long jobs are kept after their end: a time for all final states, or by
+            state, in seconds or as a timedelta, None for ever. Of states that it does not name it
+            says nothing: unless somebody else does, succeeded jobs are kept for 1 day, cancelled
+            and expired ones for 7, dead ones for ever. A task may have times of its own. Read
+            back, it is seconds by state.
         shutdown_timeout: how long a stopping worker lets handlers run.
         listen: whether workers LISTEN; without it they find work by polling alone.
         listen_dsn: a direct connection for LISTEN, where the main one goes through a pooler.
@@ -72,6 +80,7 @@ class Settings:
     heartbeat: float = 3.0
     ttl: float = 12.0
     crash_cap: int = 3
+    retention: Retention = field(default_factory=dict)
     shutdown_timeout: float = 30.0
     listen: bool = True
     listen_dsn: str | None = None
@@ -84,11 +93,17 @@ class Settings:
             _check_range(name, getattr(self, name), low, high)
         for queue, share in self.shares.items():
             _check_range(f"shares[{queue!r}]", share, 1, MAX_SHARE)
+        object.__setattr__(self, "retention", by_state("retention", self.retention))
         if self.ttl < 3 * self.heartbeat:
             raise ConfigError(
                 f"ttl={self.ttl!r} is too short for heartbeat={self.heartbeat!r}: a worker must be "
                 f"able to miss two beats; set ttl to at least {3 * self.heartbeat:g}"
             )
+
+    @property
+    def keeps(self) -> Mapping[State, float | None]:
+        """Seconds by final state, as `retention` is read back."""
+        return cast("Mapping[State, float | None]", self.retention)
 
 
 MAX_SHARE: Final = 1000

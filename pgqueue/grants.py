@@ -28,7 +28,7 @@ _PLAIN: Final = {
     "checkpoints": "job_id, name, lease, created_at",
     "effects": "scope, job_id, lease, claimed_at, finished_at, expires_at",
 }
-_SHARED: Final = ("workers", "sleepers", "lanes", "queues", "steps")
+_SHARED: Final = ("workers", "sleepers", "lanes", "queues", "retention", "steps")
 _WAITED: Final = "pgqueue.waiters, pgqueue.waits"
 _KEPT: Final = ("attempts", "progress", "checkpoints", "effects")
 _ENQUEUED: Final = (

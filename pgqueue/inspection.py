@@ -22,6 +22,7 @@ from pgqueue.schema import attempts, jobs, progress
 from pgqueue.views import (
     COUNT_CAP,
     ENDED_BADLY,
+    REACH,
     AttemptView,
     Count,
     JobFilter,
@@ -32,6 +33,7 @@ from pgqueue.views import (
     ProgressView,
     QueueStatus,
     Status,
+    Upkeep,
     WorkerView,
 )
 
@@ -228,8 +230,11 @@ class Inspector:
             ended = _fixed(connection, "status_ended", cap)
             workers = _fixed(connection, "status_workers", {})
             limits = _fixed(connection, "queue_list", {})
+            [(dead, oldest)] = _fixed(connection, "count_dead", cap | {"reach": REACH})
+            [pruned] = _fixed(connection, "status_prune", {})
         queues = _queues(lanes, running, ended, limits)
-        return Status(queues=queues, workers=_workers(workers, running))
+        upkeep = Upkeep(Count.capped(dead), oldest, *pruned)
+        return Status(queues=queues, workers=_workers(workers, running), upkeep=upkeep)
 
     @contextmanager
     def _walking(self) -> Iterator[Connection]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from pgqueue.client import OwnConnections
     from pgqueue.connections import Connection
+    from pgqueue.job import State
     from pgqueue.key_rows import Key
 
 BATCH: Final = 1000
@@ -36,6 +37,8 @@ REQUEUEABLE: Final = ENDED_BADLY
 ACTOR_LENGTH: Final = 200
 
 _unprintable: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
+
+WAITING: Final[tuple[State, ...]] = ("ready", "blocked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,10 @@ class Operator:
         """Delete final jobs, with what is recorded of them; the arguments are those of `cancel`."""
         return self._apply(_delete, ids, states, rate, on_batch)
 
+    def purge(self, ids: Iterable[int]) -> Report:
+        """Delete jobs that wait to be run, as if they had never been enqueued."""
+        return self._apply(_purge, ids, (), None, None)
+
     def _apply(
         self,
         action: Callable[[Connection, list[int], Collection[str], Report], None],
@@ -245,6 +252,20 @@ def _delete(
             )
     final = [job_id for job_id, state in jobs.items() if state in FINAL_STATES]
     _write(connection, "operator_delete", final, "deleted", report)
+
+
+def _purge(connection: Connection, ids: list[int], states: Collection[str], report: Report) -> None:
+    key_rows.lock_keys(
+        connection, {(job.scope, job.key) for job in _read(connection, ids) if job.key}
+    )
+    jobs = _lock_jobs(connection, ids, states, report)
+    for job_id, state in jobs.items():
+        if state not in WAITING:
+            report.refused[job_id] = JobConflict(
+                f"job {job_id} is {state} by now: only jobs that wait are purged"
+            )
+    waiting = [job_id for job_id, state in jobs.items() if state in WAITING]
+    _write(connection, "operator_delete", waiting, "purged", report)
 
 
 def _requeue(

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from pgqueue.keys import FromArgs, OnConflict, Until
+    from pgqueue.retention import Retention
     from pgqueue.retry import RetryRule
 
 Transactional = Literal[False, True, "session", "connection"]
@@ -29,6 +30,10 @@ class TaskOptions(TypedDict, total=False):
         timeout: seconds for one attempt, or a timedelta; None for no limit.
         retry: how long to wait after a failure.
         dead_on: exceptions after which no retry can help.
+        retention: how long its jobs are kept after their end, in seconds or as a timedelta, None
+            for ever: one time for all final states, or by state; what it does not say, the app's
+            Settings.retention does.
+        ephemeral: a job that succeeds is deleted at once, with its result; all others stay.
         transactional: the handler's writes and the job's finish are one commit: on psycopg
             (True: `context.connection`), an ORM session ("session": `context.session`) or a
             SQLAlchemy connection ("connection": `context.sa_connection`).
@@ -48,6 +53,8 @@ class TaskOptions(TypedDict, total=False):
     timeout: float | timedelta | None
     retry: RetryRule
     dead_on: tuple[type[BaseException], ...]
+    retention: Retention
+    ephemeral: bool
     transactional: Transactional
     version: int
     ttl: float | timedelta | None

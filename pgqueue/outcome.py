@@ -37,6 +37,11 @@ class Succeeded:
 
 
 @dataclass(slots=True)
+class Ephemeral(Succeeded):
+    """The handler of an ephemeral task returned: its success is recorded by deleting the job."""
+
+
+@dataclass(slots=True)
 class Unsuccessful:
     """Every other end. `state` is what the job becomes, `ending` what the attempt is kept as.
 

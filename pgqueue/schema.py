@@ -279,6 +279,26 @@ queues = Table(
     CheckConstraint("not is_full or max_depth is not null", name="queues_full_has_limit"),
 )
 
+# How long jobs are kept after their end; a task without a row of its own goes by that of `*`.
+retention = Table(
+    "retention",
+    metadata,
+    Column("task", _NAME, nullable=False),
+    Column("state", _NAME, nullable=False),
+    # null: for ever
+    Column("keep", Interval),
+    # What an operator has set, no app changes
+    Column("set_by", _NAME, nullable=False, server_default=text("'operator'")),
+    Column("set_at", _TIME, nullable=False, server_default=text("clock_timestamp()")),
+    PrimaryKeyConstraint("task", "state", name="retention_pkey"),
+    CheckConstraint("octet_length(task) between 1 and 128", name="retention_task_length"),
+    CheckConstraint(
+        "state in ('succeeded', 'dead', 'cancelled', 'expired')", name="retention_state_final"
+    ),
+    CheckConstraint("keep >= interval '0'", name="retention_keep_positive"),
+    CheckConstraint("set_by in ('app', 'default', 'operator')", name="retention_set_by_known"),
+)
+
 # Who sleeps and wants a NOTIFY: enqueue notifies only queues that stand here.
 sleepers = Table(
     "sleepers",
@@ -314,7 +334,7 @@ steps = Table(
     PrimaryKeyConstraint("name", name="steps_pkey"),
 )
 
-FUNCTIONS: Final = ("check_job", "take_key", "enqueue", "views")
+FUNCTIONS: Final = ("check_job", "take_key", "enqueue", "remove_jobs", "views")
 """Files of pgqueue/functions, in order of creation; each revokes EXECUTE from PUBLIC."""
 
 STORAGE: Final = {

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from pgqueue.config import Settings
     from pgqueue.connections import Connection
-    from pgqueue.outcome import Succeeded, Unsuccessful
+    from pgqueue.outcome import Ephemeral, Succeeded, Unsuccessful
     from pgqueue.wire import Flight, Wire
 
-Verdict = Literal["mine", "recorded", "lost", "busy"]
+Verdict = Literal["mine", "recorded", "lost", "gone", "busy"]
 Takes = Literal["all", "unsuspected", "suspects"]
 """Which jobs a worker claims: suspects only when it is there for them, one at a time."""
 
@@ -112,6 +112,7 @@ def send(
     worker: str,
     succeeded: Sequence[Succeeded] = (),
     unsuccessful: Sequence[Unsuccessful] = (),
+    ephemeral: Sequence[Ephemeral] = (),
     lanes: Sequence[LaneClaim] = (),
     room: int = 0,
     suspect_id: int | None = None,
@@ -128,6 +129,7 @@ def send(
         worker: the worker's name, kept with unsuccessful attempts.
         succeeded: outcomes, in any order; at most BATCH.
         unsuccessful: outcomes, in any order; at most BATCH.
+        ephemeral: outcomes, in any order; at most BATCH.
         lanes: where to claim, best first.
         room: how many jobs to claim at most; 0 claims nothing.
         suspect_id: the suspect that this worker is about to start; None names none.
@@ -150,6 +152,9 @@ def send(
     if unsuccessful:
         values = {"outcomes": _documents(unsuccessful), "worker": worker}
         statements.append(_statement("finish_unsuccessful", values))
+    if ephemeral:
+        statements.append(_statement("finish_ephemeral", _successes(ephemeral)))
+    finishes = bool(succeeded) + bool(unsuccessful) + bool(ephemeral)
     if not settings.synchronous_commit:
         statements.append(_statement("asynchronous", {}))
     if suspect_id is not None:
@@ -159,7 +164,7 @@ def send(
         name = "claim_suspect" if takes == "suspects" else "claim"
         values = _claim(worker_id, lanes, room) | {"suspects": takes == "all"}
         statements.append(_statement(name, values))
-    return Sent(wire, wire.start(statements), bool(succeeded) + bool(unsuccessful), claims=claims)
+    return Sent(wire, wire.start(statements), finishes, claims=claims)
 
 
 def _statement(name: str, given: Mapping[str, str | int | None]) -> Statement:

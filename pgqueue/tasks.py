@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, TypeVar
 
 from pgqueue import carrying, handler, middleware as layered
 from pgqueue.converters import arguments
@@ -18,6 +19,7 @@ from pgqueue.hooks import JobHooks
 from pgqueue.job import DEFAULT_MAX_ATTEMPTS, DEFAULT_QUEUE, NewJob
 from pgqueue.options import checked_transactional, chosen
 from pgqueue.redaction import Redaction
+from pgqueue.retention import by_state
 from pgqueue.retry import DEFAULT_RETRY
 
 if TYPE_CHECKING:
@@ -35,12 +37,16 @@ if TYPE_CHECKING:
     from pgqueue.context import JobContext
     from pgqueue.converters.base import Converter
     from pgqueue.handle import JobHandle
+    from pgqueue.job import State
     from pgqueue.middleware import Call, Layer
     from pgqueue.options import JobOptions, Transactional
+    from pgqueue.retention import Retention
     from pgqueue.retry import RetryRule
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_NOT_SAID: Final[Mapping[State, float | None]] = MappingProxyType({})
 
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
 """Stored arguments of one version -> those of the next: JSON data, the whole object."""
@@ -77,6 +83,9 @@ class Task(JobHooks, Generic[P, R]):
         redaction: which arguments nobody is shown.
         keeps_result: whether what the handler returns is stored.
         codec: encrypts and opens arguments and results, as the app's.
+        retention: seconds for which its jobs are kept after their end, by state, None for ever;
+            without a state, the app's.
+        ephemeral: whether a job that succeeds is deleted at once.
         around: what a worker calls instead of the handler; None without middleware.
     """
 
@@ -95,6 +104,8 @@ class Task(JobHooks, Generic[P, R]):
         timeout: float | timedelta | None = None,
         retry: RetryRule = DEFAULT_RETRY,
         dead_on: tuple[type[BaseException], ...] = (),
+        retention: Retention = _NOT_SAID,
+        ephemeral: bool = False,
         transactional: Transactional = False,
         version: int = 1,
         ttl: float | timedelta | None = None,
@@ -120,6 +131,8 @@ class Task(JobHooks, Generic[P, R]):
         self.codec = app.codec
         self.retry: RetryRule = _checked_rule(self.name, retry)
         self.dead_on = _checked_exceptions(self.name, dead_on)
+        self.retention = _checked_retention(self.name, retention, ephemeral=ephemeral)
+        self.ephemeral = ephemeral
         self.layers = layered.layers(self.name, middleware, is_async=self.is_async)
         self.surround()
         update_wrapper(self, function)
@@ -297,6 +310,17 @@ def _checked_upgrade(
                 f"functions from the arguments of a version to those of the next, by the old one"
             )
     return dict(upgrade)
+
+
+def _checked_retention(
+    name: str, given: Retention, *, ephemeral: bool
+) -> Mapping[State, float | None]:
+    if ephemeral and isinstance(given, Mapping) and "succeeded" in given:
+        raise ConfigError(
+            f"{name}: retention['succeeded'] has no meaning with ephemeral=True: a job that "
+            "succeeds is deleted at once; leave one of the two out"
+        )
+    return by_state(f"{name}: retention", given)
 
 
 def _checked_exceptions(name: str, dead_on: Any) -> tuple[type[BaseException], ...]:

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 COUNT_CAP: Final = 10_000
 """Counts stop here and say so: a look at a large table must not cost a walk through it."""
 
+REACH: Final = 100_000
+"""Of jobs that ended badly, as many are looked at to count those that are dead."""
+MANY_DEAD: Final = 1000
+OLD_DEAD: Final = 30 * 86_400.0
+"""Dead jobs, and seconds, from which on it is worth a warning."""
+OVERDUE: Final = 3600.0
+"""Seconds that prune may be behind before that is worth one."""
 ENDED_BADLY: Final[tuple[State, ...]] = ("dead", "cancelled", "expired")
 """What an operator may want to look at, and requeue."""
 
@@ -306,6 +313,57 @@ class QueueLimit:
     counted_ago: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class RetentionRule:
+    """How long jobs of a task are kept after their end.
+
+    Attributes:
+        task: `*` stands for all tasks without a rule of their own.
+        keep: seconds; None for ever.
+        set_by: "app", "operator" or "default"; what an operator has set, no app changes, and a
+            default gives way to everybody.
+    """
+
+    task: str
+    state: State
+    keep: float | None
+    set_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """What is kept, and whether prune keeps up.
+
+    Attributes:
+        dead: dead jobs, among the oldest 100,000 that ended badly.
+        oldest_dead: seconds for which one of them has been dead; None without one.
+        prune_ran: seconds since a worker looked for jobs to prune; None when none ever did.
+        overdue: seconds for which the next jobs that prune will come to have been old enough.
+    """
+
+    dead: Count
+    oldest_dead: float | None
+    prune_ran: float | None
+    overdue: float
+
+    def warnings(self) -> list[str]:
+        """What somebody should look at, a sentence each."""
+        found = []
+        if self.dead.value >= MANY_DEAD or (self.oldest_dead or 0.0) > OLD_DEAD:
+            days = (self.oldest_dead or 0.0) / 86_400
+            found.append(
+                f"{self.dead} dead jobs are kept, one for {days:.0f} days: requeue or delete them "
+                "(pgqueue jobs list --state dead), or let them be pruned (pgqueue retention set "
+                "'*' dead 30d)"
+            )
+        if self.overdue > OVERDUE:
+            found.append(
+                f"prune is {self.overdue / 3600:.1f} h behind: the table grows; make tasks "
+                "ephemeral, or look what slows the server down"
+            )
+        return found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerView:
     """A worker's row.
@@ -336,3 +394,4 @@ class Status:
 
     queues: Sequence[QueueStatus]
     workers: Sequence[WorkerView]
+    upkeep: Upkeep

@@ -24,6 +24,7 @@ def upgrade() -> None:
     run("check_job")
     run("take_key")
     run("enqueue")
+    run("remove_jobs")
     run("views")
 
 

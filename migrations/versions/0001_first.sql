@@ -182,6 +182,20 @@ create table pgqueue.queues (
     constraint queues_full_has_limit check (not is_full or max_depth is not null)
 ) with (fillfactor = 50);
 
+create table pgqueue.retention (
+    task   text collate "C" not null,
+    state  text collate "C" not null,
+    keep   interval,
+    set_by text collate "C" not null default 'operator',
+    set_at timestamptz not null default clock_timestamp(),
+    constraint retention_pkey primary key (task, state),
+    constraint retention_task_length check (octet_length(task) between 1 and 128),
+    constraint retention_state_final check (
+        state in ('succeeded', 'dead', 'cancelled', 'expired')),
+    constraint retention_keep_positive check (keep >= interval '0'),
+    constraint retention_set_by_known check (set_by in ('app', 'default', 'operator'))
+);
+
 create table pgqueue.sleepers (
     queue     text collate "C" not null,
     worker_id bigint not null,

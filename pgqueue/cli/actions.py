@@ -1,7 +1,6 @@
 """pgqueue jobs requeue, cancel, delete: by id or by filter, with preview, cap and pace."""
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain, islice
@@ -9,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from pgqueue.cli.confirm import confirm
 from pgqueue.cli.enqueue import json_object
-from pgqueue.cli.failures import FAILED, NOTHING_MATCHED, USAGE
+from pgqueue.cli.failures import NOTHING_MATCHED
 from pgqueue.cli.filters import (
     All,
     ErrorTypes,
@@ -208,7 +208,7 @@ def _act(
                 "with --all; --dry-run shows what they are"
             )
         if first and not selection.ids and not yes:
-            _confirm(f"{selection.verb} {_at_least(first)}")
+            confirm(f"{selection.verb} {_at_least(first)}")
         with Telling(as_json=as_json) as telling:
             chosen = chain(first, ids)
             action(app.operator)(chosen, states=selection.states, on_batch=telling.add)
@@ -240,17 +240,6 @@ def _preview(
     else:
         preview(selection.verb, jobs, len(looked_at), found)
     raise typer.Exit(0 if jobs else NOTHING_MATCHED)
-
-
-def _confirm(what: str) -> None:
-    if not sys.stdin.isatty():
-        warn(f"error: to {what} needs --yes where nobody can be asked")
-        raise typer.Exit(USAGE)
-    sys.stderr.write(f"{what}? [y/N] ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        warn("nothing was done")
-        raise typer.Exit(FAILED)
 
 
 def _who() -> str | None:

@@ -5,7 +5,17 @@ from typing import Annotated
 import typer
 
 from pgqueue._version import __version__
-from pgqueue.cli import actions, demo, enqueue, jobs, migrate, queues, status, worker
+from pgqueue.cli import (
+    actions,
+    demo,
+    enqueue,
+    jobs,
+    migrate,
+    queues,
+    retention,
+    status,
+    worker,
+)
 
 program = typer.Typer(
     name="pgqueue",
@@ -22,6 +32,8 @@ for action in (actions.requeue, actions.cancel, actions.delete):
     jobs.group.command()(action)
 program.add_typer(jobs.group, name="jobs")
 program.add_typer(queues.group, name="queues")
+program.add_typer(retention.group, name="retention")
+program.command("prune")(retention.prune)
 program.command("status")(status.status)
 program.command("demo", **demo.SETTINGS)(demo.demo)
 

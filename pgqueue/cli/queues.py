@@ -1,17 +1,19 @@
-"""pgqueue queues: how deep queues may get."""
+"""pgqueue queues: how deep queues may get, and how to empty one."""
 
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from pgqueue.cli.options import Dsn, Json, database
-from pgqueue.cli.output import for_people, print_json, print_table, say
+from pgqueue.cli.confirm import confirm
+from pgqueue.cli.failures import NOTHING_MATCHED
+from pgqueue.cli.options import Dsn, Json, Yes, database
+from pgqueue.cli.output import counted, for_people, print_json, print_table, say
 from pgqueue.errors import ConfigError
 
 if TYPE_CHECKING:
     from pgqueue.views import QueueLimit
 
-group = typer.Typer(help="List and set the limits of queues.", no_args_is_help=True)
+group = typer.Typer(help="List and set the limits of queues, and empty one.", no_args_is_help=True)
 
 _COLUMNS: Final = ("queue", "max depth", "depth", "full", "counted")
 
@@ -48,6 +50,45 @@ def set_queue(
         say(f"queue {name} has no limit")
     else:
         say(f"queue {name} takes no new job while {depth} or more due jobs wait in it")
+
+
+@group.command()
+def purge(
+    name: Annotated[str, typer.Argument(help="The queue's name.")],
+    *,
+    tasks: Annotated[
+        list[str] | None, typer.Option("--task", help="Jobs of this task. Repeatable.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count what would be deleted, and delete nothing.")
+    ] = False,
+    yes: Yes = False,
+    dsn: Dsn = None,
+    as_json: Json = False,
+) -> None:
+    """Empty a queue: delete the jobs that wait in it, now or later due. Running ones go on."""
+    from pgqueue.operations import WAITING
+    from pgqueue.views import JobFilter
+
+    with database(dsn) as app:
+        which = JobFilter(states=WAITING, queues=[name], tasks=tasks or [])
+        found = list(app.inspector.ids(which))
+        if dry_run:
+            _tell(len(found), "would delete", "would_delete", as_json=as_json)
+            return
+        if found and not yes:
+            confirm(f"delete {counted(len(found))} that wait in queue {name}")
+        report = app.operator.purge(found)
+    _tell(len(report.done), "deleted", "deleted", as_json=as_json)
+    if not report.done:
+        raise typer.Exit(NOTHING_MATCHED)
+
+
+def _tell(count: int, said: str, member: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({member: count})
+    else:
+        say(f"{said} {counted(count)}")
 
 
 def _depth(text: str) -> int | None:

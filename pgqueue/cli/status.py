@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from pgqueue.cli.options import Dsn, Json, database
-from pgqueue.cli.output import for_people, print_json, print_table
+from pgqueue.cli.output import for_people, print_json, print_table, warn
 
 if TYPE_CHECKING:
     from pgqueue.views import QueueStatus, Status, WorkerView
@@ -45,6 +45,8 @@ def _print(found: "Status") -> None:
         [(*worker, *_worker(each)) for each in found.workers],
         empty="no workers: start one with pgqueue worker -A module:app",
     )
+    for warning in found.upkeep.warnings():
+        warn(f"warning: {warning}")
 
 
 def _queue(queue: "QueueStatus") -> tuple[object, ...]:

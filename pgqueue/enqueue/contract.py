@@ -222,6 +222,11 @@ def _integer(member: str, value: Any, default: int, low: int, high: int) -> str:
     raise InvalidJob(_refused(member, value, f"an integer from {low} to {high}"))
 
 
+def task_name(name: Any) -> str:
+    """The name of a task; InvalidName when it is none."""
+    return _name("task", name, TASK_LENGTH)
+
+
 def queue_name(name: Any) -> str:
     """The name of a queue; InvalidName when it is none."""
     return _name("queue", name, QUEUE_LENGTH)

@@ -3,7 +3,8 @@
 -- By: a worker's exchange. Locks: the jobs, in the order given (by id), skipping locked ones.
 -- verdict `mine`: the lease still stands and nobody is about to end it, nothing was recorded.
 -- `recorded`: this lease's outcome is in the table. `lost`: somebody else ended it. `busy`: the
--- row is locked, perhaps by a COMMIT that is still under way; ask again.
+-- row is locked, perhaps by a COMMIT that is still under way; ask again. `gone`: there is no such
+-- job. Nobody deletes a job that runs but the finish of an ephemeral one.
 with outcome as materialized (
     select * from unnest(%(ids)s::bigint[], %(leases)s::bigint[]) as outcome (id, lease)
 ),
@@ -22,6 +23,7 @@ select
     held.lease,
     case
         when held.mine then 'mine'
+        when job.id is null then 'gone'
         when job.lease = held.lease then 'busy'
         when job.lease = held.lease + 1 and job.state = 'succeeded' then 'recorded'
         -- Not `exists`: some plans would make a hash of all attempts of it.

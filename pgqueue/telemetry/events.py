@@ -121,6 +121,31 @@ class JobsExpired:
 
 
 @dataclass(frozen=True, slots=True)
+class JobsPruned:
+    """Jobs past their retention were deleted in the last so many seconds."""
+
+    count: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PruneBehind:
+    """More jobs come than prune deletes: the oldest are overdue; `rate` is of deletes a second."""
+
+    overdue: float
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeadJobsKept:
+    """Dead jobs wait for somebody's decision; `more` when there are more than were counted."""
+
+    count: int
+    more: bool
+    oldest: float
+
+
+@dataclass(frozen=True, slots=True)
 class QueueFilled:
     """A queue has reached its limit: producers are refused."""
 
@@ -200,6 +225,9 @@ Event = (
     | JobsHeldBack
     | JobsRescued
     | JobsExpired
+    | JobsPruned
+    | PruneBehind
+    | DeadJobsKept
     | QueueFilled
     | QueueDrained
     | DatabaseLost

@@ -80,6 +80,17 @@ def _words(event: Event) -> Line:  # noqa: C901, PLR0911, PLR0912 - one case an 
             return _rescued(event)
         case events.JobsExpired():
             return logging.INFO, f"{event.count} jobs expired before anybody started them"
+        case events.JobsPruned():
+            return logging.INFO, (
+                f"{event.count} jobs past their retention deleted in {event.seconds:.0f} s"
+            )
+        case events.PruneBehind():
+            return logging.WARNING, (
+                f"prune is {event.overdue / 3600:.1f} h behind, at {event.rate:.0f} jobs/s: the "
+                "table grows; make tasks ephemeral, or look what slows the server down"
+            )
+        case events.DeadJobsKept():
+            return logging.WARNING, _dead(event)
         case events.QueueFilled():
             return logging.WARNING, (
                 f"queue {event.queue} is full: {event.depth} due jobs, max_depth is "
@@ -127,6 +138,15 @@ def _failed(event: events.JobFailed) -> Line:
     if event.delay is None:
         return logging.ERROR, f"{what} is dead: {reason}"
     return logging.WARNING, f"{what} failed, retried in {event.delay:.1f} s: {reason}"
+
+
+def _dead(event: events.DeadJobsKept) -> str:
+    more = "more than " if event.more else ""
+    return (
+        f"{more}{event.count} dead jobs are kept, one for {event.oldest / 86_400:.0f} days: "
+        "requeue or delete them (pgqueue jobs list --state dead), or let them be pruned (pgqueue "
+        "retention set '*' dead 30d)"
+    )
 
 
 def _rescued(event: events.JobsRescued) -> Line:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from pgqueue import store, wire
-from pgqueue.outcome import Succeeded, Unsuccessful
+from pgqueue.outcome import Ephemeral, Succeeded, Unsuccessful
 from pgqueue.wire import Wire
 
 if TYPE_CHECKING:
@@ -57,6 +57,10 @@ class Line:
             psycopg.Error, ConnectionFailed: it could not be sent; nothing under way will land.
         """
         finishing: Finishing = order.get("finishing", ())
+        succeeded = [done for done in finishing if type(done) is Succeeded]
+        unsuccessful = [done for done in finishing if isinstance(done, Unsuccessful)]
+        if len(succeeded) + len(unsuccessful) < len(finishing):
+            order["ephemeral"] = [done for done in finishing if isinstance(done, Ephemeral)]
         if self._reports:
             order["progress"] = self._reports.unwritten((done.id, done.lease) for done in finishing)
         claim = {name: value for name, value in order.items() if name != "finishing"}
@@ -64,8 +68,8 @@ class Line:
             store.send(
                 self._opened(),
                 self._settings,
-                succeeded=[done for done in finishing if isinstance(done, Succeeded)],
-                unsuccessful=[done for done in finishing if isinstance(done, Unsuccessful)],
+                succeeded=succeeded,
+                unsuccessful=unsuccessful,
                 **self._who,
                 **claim,
             )

@@ -157,8 +157,8 @@ class Exchange:
                 land(now, wait=True)
             except psycopg.Error:
                 line.give_up()
-        self._busy = False
-        self._reconcile_at, self._unsure = 0.0, True
+        self._ledger.unanswered()
+        self._busy, self._unsure, self._reconcile_at = False, True, 0.0
 
     @property
     def _apart(self) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pgqueue import carrying, codec, handler, outcome, payload, store
 from pgqueue.converters.arguments import encode_result
 from pgqueue.errors import InvalidPayload, KeyMissing
-from pgqueue.outcome import HeldBack, JobTimeout, Succeeded, Unsuccessful
+from pgqueue.outcome import Ephemeral, HeldBack, JobTimeout, Succeeded, Unsuccessful
 
 if TYPE_CHECKING:
     from collections.abc import KeysView
@@ -112,8 +112,10 @@ def succeeded(
     """The outcome of a handler that returned; a result that JSON cannot hold makes it dead.
 
     A handler that finished its own job, in a transaction that the worker does not know, returns
-    the outcome itself.
+    the outcome itself. What a handler of an ephemeral task returned is kept nowhere.
     """
+    if attempt.task.ephemeral and not isinstance(value, _ENDED):
+        return Ephemeral(attempt.job.id, attempt.job.lease, None)
     if value is None:
         return Succeeded(attempt.job.id, attempt.job.lease, None)
     if isinstance(value, _ENDED):
@@ -130,6 +132,11 @@ def succeeded(
     except Exception as error:  # noqa: BLE001 - encoding may call into the value's own code
         return failed(attempt, error)
     return Succeeded(attempt.job.id, attempt.job.lease, result)
+
+
+def finish_statement(attempt: Attempt) -> str:
+    """The statement by which a transactional task records its success."""
+    return f"finish_transactional{'_ephemeral' if attempt.task.ephemeral else ''}"
 
 
 def failed(attempt: Attempt, error: BaseException) -> Unsuccessful:

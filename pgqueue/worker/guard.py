@@ -102,7 +102,7 @@ class Guard:
             raise TransactionEnded(ENDED.format(what="ended"))
         if said := execution.last_words(self._attempt):
             alchemy.execute(connection, "progress", said)
-        if not alchemy.execute(connection, "finish_transactional", values):
+        if not alchemy.execute(connection, execution.finish_statement(self._attempt), values):
             raise finishing.lease_lost(self._attempt)
         self.committing = True
 

@@ -10,7 +10,7 @@ from collections import deque
 from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Final
 
-from pgqueue.outcome import Doubtful, Lost, Settled, Succeeded, Unsuccessful
+from pgqueue.outcome import Doubtful, Ephemeral, Lost, Settled, Succeeded, Unsuccessful
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -47,6 +47,7 @@ class Ledger:
         self._pending: dict[Key, Pending] = {}
         self._doubtful: dict[Key, Unsuccessful] = {}
         self._questions: dict[Key, float] = {}
+        self._unanswered: set[Key] = set()
         self._large = False
         self.suspects: deque[Attempt] = deque()
         self.suspect: Attempt | None = None
@@ -86,6 +87,12 @@ class Ledger:
         """How many outcomes are not confirmed."""
         return len(self._pending)
 
+    def unanswered(self) -> None:
+        """Note that what was sent got no answer: an ephemeral job that is gone may be our doing."""
+        self._unanswered.update(
+            key for key, done in self._pending.items() if isinstance(done, Ephemeral)
+        )
+
     def replace(self, old: Pending, new: Pending) -> None:
         """Owe another outcome instead."""
         self._pending[old.id, old.lease] = new
@@ -110,6 +117,8 @@ class Ledger:
             # As _drop(), which costs three times as much: what was sent is not in question.
             pending.pop(key, None)
             attempt = held.pop(key, None)
+            if self._unanswered:
+                self._unanswered.discard(key)
             if isinstance(done, Unsuccessful):
                 unsuccessful.append((done, attempt))
             elif succeeded is not None:
@@ -139,11 +148,20 @@ class Ledger:
             if (otherwise := self._doubtful.pop(key, None)) is not None:
                 self._pending[key] = otherwise
             return True
+        if verdict == "gone" and self._was_deleted_by_us(key):
+            verdict = "recorded"
+        self._unanswered.discard(key)
         if verdict == "recorded" and self._recorded is not None:
             done = Settled(*key) if key in self._doubtful else self._pending.get(key)
             if done is not None:
                 self._recorded(done, self.held.get(key))
         return self._drop(key) is None or verdict == "recorded"
+
+    def _was_deleted_by_us(self, key: Key) -> bool:
+        """Whether a job that is gone was ephemeral, and the answer to its finish was lost."""
+        attempt = self.held.get(key)
+        doubtful = key in self._doubtful and attempt is not None and attempt.task.ephemeral
+        return doubtful or key in self._unanswered
 
     def next_question(self) -> float | None:
         """When the next question is due; None when there is none."""

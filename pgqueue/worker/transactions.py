@@ -85,7 +85,7 @@ class Transactions:
             store.execute(connection, "limits", store.limits(self._settings))
             if said := execution.last_words(attempt):
                 store.execute(connection, "progress", said)
-            cursor = store.execute(connection, "finish_transactional", values)
+            cursor = store.execute(connection, execution.finish_statement(attempt), values)
         if cursor.fetchone() is None:
             raise finishing.lease_lost(attempt)
 
@@ -154,7 +154,7 @@ class AsyncTransactions:
             if said := execution.last_words(attempt):
                 await cursor.execute(store.statement("progress"), said)
             cursor = psycopg.AsyncCursor(connection)
-            await cursor.execute(store.statement("finish_transactional"), values)
+            await cursor.execute(store.statement(execution.finish_statement(attempt)), values)
         if await cursor.fetchone() is None:
             raise finishing.lease_lost(attempt)
 

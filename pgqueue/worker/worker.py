@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 
-from pgqueue import listen, revision, store
+from pgqueue import listen, pruning, revision, store
 from pgqueue.errors import ConnectionFailed
 from pgqueue.telemetry import events
 from pgqueue.telemetry.events import Events
@@ -29,7 +29,18 @@ from pgqueue.worker.link import Link
 from pgqueue.worker.parts import Attempt
 from pgqueue.worker.registry import Registry
 from pgqueue.worker.reports import Reports
-from pgqueue.worker.steps import depths, effects, expire, keys, leftovers, probe, progress, rescue
+from pgqueue.worker.steps import (
+    dead,
+    depths,
+    effects,
+    expire,
+    keys,
+    leftovers,
+    probe,
+    progress,
+    prune,
+)
+from pgqueue.worker.steps.rescue import Rescue
 from pgqueue.worker.steps.rota import Rota, Step
 from pgqueue.worker.transactions import AsyncTransactions, Transactions
 
@@ -156,8 +167,11 @@ class Worker:
     def _register(self, connection: Connection) -> None:
         revision.check(connection)
         settings = self._settings
-        names = [step.NAME for step in (probe, expire, keys, depths, leftovers, effects)]
+        steps = (probe, expire, keys, depths, leftovers, effects, prune, dead)
+        names = [step.NAME for step in steps]
         store.run(connection, settings, "add_steps", {"names": names})
+        said = [(task.name, task.retention) for task in self._app.tasks.values()]
+        pruning.announce(connection, settings, said)
         before = time.monotonic_ns()
         registered = identity.register(connection, settings, self._queues, cell=self._cell)
         self.worker_id, self._name = registered
@@ -241,6 +255,8 @@ class Worker:
             expire.NAME: expire.Expire(self._settings, self._emit),
             keys.NAME: keys.SweepKeys(self._settings),
             depths.NAME: depths.CountDepths(self._settings, self._emit),
+            prune.NAME: prune.Prune(self._settings, self._emit),
+            dead.NAME: dead.WatchDead(self._settings, self._emit),
             leftovers.NAME: leftovers.SweepLeftovers(self._settings),
             progress.NAME: progress.WriteProgress(self._settings, self._reports),
             effects.NAME: effects.SweepEffects(self._settings),
@@ -255,7 +271,7 @@ class Worker:
             lambda _, at: self._board.put(words.BEAT, int(at * 1e9)),
             lambda _: self._board.put(words.BURIED, 1),
         )
-        rescuer = rescue.Rescue(self._settings, self._emit, heartbeat.trusted_since)
+        rescuer = Rescue(self._settings, self._emit, heartbeat.trusted_since)
         steps: dict[str, Step] = {"heartbeat": heartbeat, "rescue": rescuer}
         return Rota(link, steps, self._emit)
 

@@ -57,3 +57,26 @@ def test_an_enqueue_says_what_became_of_the_holder(pgqueue: Run) -> None:
     assert pgqueue(*keyed, "--on-conflict", "ignore").code == 2
     other = json.loads(pgqueue(*keyed, "--key-scope", "s", "--unique-for", "60", "--json").out)
     assert other == {"id": other["id"], "created": True, "changed": None}
+
+
+def test_a_purge_deletes_what_waits_in_the_queue_and_nothing_else(
+    pgqueue: Run, insert: Callable[..., int], connection: psycopg.Connection[Any]
+) -> None:
+    kept = [
+        insert(queue="mail", state="running", worker_id=1),
+        insert(queue="mail", state="dead"),
+        insert(queue="other"),
+    ]
+    pgqueue("enqueue", "t", "--queue", "mail", "--key", "k")
+    pgqueue("enqueue", "u", "--queue", "mail", "--delay", "600")
+    insert(queue="mail", state="blocked")
+    assert json.loads(pgqueue("queues", "purge", "mail", "--dry-run", "--json").out) == {
+        "would_delete": 3
+    }
+    assert pgqueue("queues", "purge", "mail").code == 2
+    assert pgqueue("queues", "purge", "mail", "--task", "u", "--yes").out == "deleted 1 job\n"
+    assert pgqueue("queues", "purge", "mail", "--yes").out == "deleted 2 jobs\n"
+    assert pgqueue("queues", "purge", "mail", "--yes").code == 5
+    left = connection.execute("select id from pgqueue.jobs order by id").fetchall()
+    assert [id_ for (id_,) in left] == kept
+    assert connection.execute("select from pgqueue.idempotency_keys").fetchall() == []

@@ -410,3 +410,41 @@ def test_a_database_that_does_not_answer_is_one_clear_error() -> None:
         with pytest.raises(ConnectionFailed, match=r"cannot connect to .*127\.0\.0\.1:1") as caught:
             app.cancel(1)
         assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_only_jobs_that_wait_are_purged(
+    app: PgQueue, make_job: Callable[..., int], read: Callable[[int], dict[str, Any]], state: str
+) -> None:
+    job_id = make_job(state)
+    report = app.operator.purge([job_id, 12345])
+    assert isinstance(report.refused.pop(12345), JobNotFound)
+    if state in ("ready", "blocked"):
+        assert report.done == {job_id: "purged"}
+        with pytest.raises(JobNotFound):
+            app.job(job_id)
+    else:
+        assert str(report.refused[job_id]) == (
+            f"job {job_id} is {state} by now: only jobs that wait are purged"
+        )
+        assert read(job_id)["state"] == state
+
+
+def test_a_job_that_is_claimed_before_it_is_purged_runs(
+    app: PgQueue, make_job: Callable[..., int], connection: psycopg.Connection[Any], dsn: str
+) -> None:
+    job_id = make_job()
+    with psycopg.connect(dsn) as worker:
+        worker.execute(
+            "update pgqueue.jobs set state = 'running', lease = 1, worker_id = 1 where id = %s",
+            [job_id],
+        )
+        refused: list[Any] = []
+        purging = threading.Thread(
+            target=lambda: refused.append(app.operator.purge([job_id]).refused[job_id])
+        )
+        purging.start()
+        waits = "select from pg_stat_activity where wait_event_type = 'Lock' and datname = %s"
+        wait_until(lambda: connection.execute(waits, [worker.info.dbname]).rowcount == 1)
+    purging.join(10)
+    assert "is running by now" in str(refused[0])

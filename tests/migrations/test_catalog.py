@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SYNC = """the migrations (-) and schema.py (+) build different schemas. While 0001 is unreleased, \
 change 0001_first.sql and copy the functions (a new one is dropped in 0001_first_down.sql too):
-for f in check_job take_key enqueue views; do
+for f in check_job take_key enqueue remove_jobs views; do
     cp pgqueue/functions/$f.sql migrations/versions/0001_$f.sql; done"""
 
 ALTERATIONS = {

@@ -15,25 +15,38 @@ if TYPE_CHECKING:
     from pgqueue.connections import Connection
 
 TYPES = {
+    "after": "bigint",
+    "cap": "bigint",
     "caps": "integer[]",
     "crash_cap": "smallint",
     "culprit": "bigint",
     "floor_ids": "bigint[]",
     "floor_times": "timestamptz[]",
+    "id": "bigint",
     "ids": "bigint[]",
     "intended": "boolean",
+    "lease": "bigint",
     "leases": "bigint[]",
+    "name": "text",
+    "newest": "bigint",
+    "older_than": "float8",
     "outcomes": "jsonb",
     "priorities": "smallint[]",
     "queues": "text[]",
+    "reach": "bigint",
     "reports": "jsonb",
     "results": "jsonb",
     "most": "smallint",
     "room": "smallint",
+    "size": "bigint",
     "started": "bigint[]",
+    "states": "text[]",
     "suspects": "boolean",
+    "until": "bigint",
+    "walk": "text",
     "worker": "text",
     "worker_id": "bigint",
+    "young": "float8",
 }
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pgqueue.connections import Connection
     from pgqueue.job import ClaimedJob
-    from pgqueue.outcome import Succeeded, Unsuccessful
+    from pgqueue.outcome import Ephemeral, Succeeded, Unsuccessful
 
 SETTINGS = Settings()
 
@@ -132,6 +132,7 @@ def exchange(
     room: int = 0,
     succeeded: Sequence[Succeeded] = (),
     unsuccessful: Sequence[Unsuccessful] = (),
+    ephemeral: Sequence[Ephemeral] = (),
     suspect_id: int | None = None,
     takes: store.Takes = "all",
     settings: Settings = SETTINGS,
@@ -144,6 +145,7 @@ def exchange(
         worker="w",
         succeeded=succeeded,
         unsuccessful=unsuccessful,
+        ephemeral=ephemeral,
         lanes=lanes or [lane()],
         room=room,
         suspect_id=suspect_id,

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from pgqueue import store
+from pgqueue.config import Settings
 from tests.store.plans import Plan, explain
 
 if TYPE_CHECKING:
@@ -231,3 +232,58 @@ def test_expired_jobs_are_found_by_their_time(tables: Connection, mode: str) -> 
     assert_indexed(plan, "jobs", "jobs_expiring", "jobs_pkey")
     picks = [scan for scan in plan.of("jobs") if scan.index == "jobs_expiring"]
     assert len(picks) == 1
+
+
+@modes
+@batches
+@pytest.mark.parametrize("name", ["prune_part", "prune_preview"])
+def test_a_prune_walks_the_primary_key(
+    tables: Connection, mode: str, batch: int, name: str
+) -> None:
+    values = {
+        "after": 5000,
+        "until": 15000,
+        "size": batch,
+        "newest": 20000,
+        "young": 86400,
+        "older_than": None,
+        "states": "{succeeded,dead,cancelled,expired}",
+        "walk": "86400",
+        "name": "prune",
+    }
+    plan = explain(tables, mode, name, values)
+    assert_indexed(plan, "jobs", "jobs_pkey")
+    assert "Sort" not in plan.kinds
+    walked = plan.of("jobs")[0]
+    assert "id <= " in walked.condition
+    assert walked.kind == "Index Scan"
+
+
+@modes
+@batches
+def test_an_ephemeral_success_is_found_by_its_id(tables: Connection, mode: str, batch: int) -> None:
+    plan = explain(tables, mode, "finish_ephemeral", {"ids": ids(batch), "leases": ones(batch)})
+    assert_indexed(plan, "jobs", "jobs_pkey")
+
+
+@modes
+def test_dead_jobs_are_counted_along_their_index(tables: Connection, mode: str) -> None:
+    plan = explain(tables, mode, "count_dead", {"cap": 10_001, "reach": 100_000})
+    assert_indexed(plan, "jobs", "jobs_ended_badly")
+
+
+@modes
+def test_what_belongs_to_jobs_is_found_by_their_ids(tables: Connection, mode: str) -> None:
+    """The function's plans are its own: what it read is counted instead."""
+    counted = """
+        select relname, seq_scan from pg_stat_xact_user_tables
+        where schemaname = 'pgqueue' and seq_scan > 0"""
+    with tables.transaction(force_rollback=True):
+        store.execute(tables, "limits", store.limits(Settings()))
+        tables.execute(f"set local plan_cache_mode = {mode}".encode())
+        tables.execute("discard plans")
+        before = tables.execute(counted).fetchall()
+        tables.execute("select pgqueue.remove_jobs(%s::bigint[])", [ids(500)])
+        assert tables.execute(counted).fetchall() == before
+        left = tables.execute("select from pgqueue.jobs where id = any (%s::bigint[])", [ids(500)])
+        assert left.rowcount == 0

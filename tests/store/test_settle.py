@@ -97,8 +97,8 @@ def rescue(connection: Connection, worker_id: int, *, culprit: int | None = None
     assert store.run(connection, SETTINGS, "rescue", values)
 
 
-def test_a_deleted_job_is_lost(own: Connection) -> None:
-    assert verdict(own, 12345) == "lost"
+def test_a_job_that_is_not_there_is_gone(own: Connection) -> None:
+    assert verdict(own, 12345) == "gone"
 
 
 def test_a_commit_that_is_still_under_way_is_busy_and_then_what_it_became(
@@ -136,5 +136,5 @@ def test_many_leases_are_answered_at_once_each_for_itself(own: Connection, table
     assert said == {
         **{(id_, 1): "mine" for id_ in mine},
         **{(id_, 1): "recorded" for id_ in done},
-        (99999, 1): "lost",
+        (99999, 1): "gone",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from pgqueue import outcome
-from pgqueue.outcome import Doubtful, Lost, Settled, Succeeded, Unsuccessful
+from pgqueue.outcome import Doubtful, Ephemeral, Lost, Settled, Succeeded, Unsuccessful
 from pgqueue.worker.ledger import ASK_AGAIN, Ledger
 from pgqueue.worker.parts import Attempt
 from tests.unit.claims import claimed_job
@@ -89,6 +90,40 @@ def test_an_outcome_that_the_table_has_or_refuses_is_dropped(verdict: Verdict, k
     ledger.owe(failed(1))
     ledger.confirmed(ledger.batch(10), [])
     assert ledger.answered((1, 1), verdict, 0.0) is kept
+    assert ledger.quiet()
+
+
+def test_an_ephemeral_job_that_is_gone_was_ours_only_if_the_answer_was_lost() -> None:
+    for lost in (True, False):
+        ledger = holding(1, 2)
+        ledger.owe(Ephemeral(1, 1, None))
+        ledger.owe(Succeeded(2, 1, None))
+        if lost:
+            ledger.unanswered()
+        ledger.confirmed(ledger.batch(10), [])
+        assert ledger.questions(0.0, 10) == [(1, 1), (2, 1)]
+        assert ledger.answered((1, 1), "gone", 0.0) is lost
+        assert ledger.answered((2, 1), "gone", 0.0) is False
+        assert ledger.quiet()
+        assert ledger._unanswered == set()
+
+
+def test_an_answer_that_came_in_the_end_leaves_nothing_unanswered() -> None:
+    ledger = holding(1)
+    ledger.owe(Ephemeral(1, 1, None))
+    ledger.unanswered()
+    ledger.confirmed(ledger.batch(10), [1])
+    assert ledger.quiet()
+    assert ledger._unanswered == set()
+
+
+@pytest.mark.parametrize("ephemeral", [True, False])
+def test_a_commit_in_doubt_of_an_ephemeral_job_that_is_gone_took_place(ephemeral: bool) -> None:
+    ledger = Ledger()
+    task = cast("Task[..., object]", SimpleNamespace(ephemeral=ephemeral))
+    ledger.hold(Attempt(claimed_job(id=1, lease=1), task))
+    ledger.owe(Doubtful(1, 1, failed(1)))
+    assert ledger.answered((1, 1), "gone", 0.0) is ephemeral
     assert ledger.quiet()
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 EXAMPLES: dict[str, Any] = {
+    "bool": True,
     "int": 7,
     "float": 1.5,
     "str": "first\nsecond\r\x1b[31m third",

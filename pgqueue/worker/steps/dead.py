@@ -1,0 +1,38 @@
+"""Says when dead jobs pile up: they are kept until an operator decides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pgqueue import store
+from pgqueue.telemetry import events
+from pgqueue.views import COUNT_CAP, MANY_DEAD, OLD_DEAD, REACH
+
+if TYPE_CHECKING:
+    from pgqueue.config import Settings
+    from pgqueue.connections import Connection
+    from pgqueue.telemetry.events import Events
+
+NAME: Final = "dead"
+EVERY: Final = 3600.0
+"""Seconds between two warnings, whichever worker gives them."""
+LOOK: Final = 300.0
+"""Seconds between two tries of a worker to be the one."""
+
+
+class WatchDead:
+    """A step for the maintenance loop."""
+
+    def __init__(self, settings: Settings, emit: Events) -> None:
+        self._settings, self._emit = settings, emit
+
+    def __call__(self, connection: Connection) -> float:
+        """Count when it is this worker's turn, and warn of many, or of old ones."""
+        turn = {"name": NAME, "every": EVERY}
+        if store.run(connection, self._settings, "take_step", turn):
+            bounds = {"cap": COUNT_CAP + 1, "reach": REACH}
+            [(count, oldest)] = store.run(connection, self._settings, "count_dead", bounds)
+            if count >= MANY_DEAD or (oldest or 0.0) > OLD_DEAD:
+                counted = min(count, COUNT_CAP)
+                self._emit(events.DeadJobsKept(counted, count > COUNT_CAP, oldest or 0.0))
+        return LOOK
