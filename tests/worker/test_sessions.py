@@ -197,6 +197,26 @@ def test_a_scoped_session_is_the_one_that_the_handler_finds_in_its_registry(
     assert table.row(id_)["result"] is True
 
 
+@pytest.mark.parametrize("kind", ORM)
+def test_the_last_word_of_progress_commits_with_the_job(
+    app: PgQueue, table: Table, work: Work, kind: str
+) -> None:
+    def plain(context: JobContext) -> None:
+        context.progress(3, 10, "on its way")
+
+    async def coroutine(context: JobContext) -> None:
+        context.progress(3, 10, "on its way")
+
+    declared = KINDS[kind]
+    function: Any = coroutine if declared.is_async else plain
+    app.task(name=kind, transactional=declared.transactional)(function)
+    id_ = table.add_one(kind)
+    work()
+    table.wait(id_, "succeeded")
+    said = table.connection.execute("select job_id, done, total, message from pgqueue.progress")
+    assert said.fetchall() == [(id_, 3, 10, "on its way")]
+
+
 def held_back(table: Table, worker: Running, id_: int) -> str:
     """Why a job was given back; it cost the job nothing."""
     wait_until(lambda: worker.seen(events.JobsHeldBack), what="the worker says why")

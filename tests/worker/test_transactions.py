@@ -154,7 +154,7 @@ def test_a_zombie_that_commits_after_a_rescue_leaves_nothing(
     id_ = table.add_one(task_name(kind))
     zombie = work()
     assert gate.reached.wait(10)
-    [(rescued, _)] = store.run(table.connection, QUICK, "rescue", rescue(zombie))
+    [(rescued, *_)] = store.run(table.connection, QUICK, "rescue", rescue(zombie))
     assert rescued == id_
     table.wait(id_, "succeeded")
     [done] = table.connection.execute("select lease from effects").fetchall()
