@@ -263,7 +263,7 @@ def test_a_requeue_that_comes_first_keeps_its_job(
     with other.transaction():
         store.execute(other, "operator_lock_jobs", {"ids": [job_id]})
         turn(own, tables)
-        store.execute(other, "operator_requeue", {"ids": [job_id]})
+        store.execute(other, "operator_requeue", {"ids": [job_id], "actor": None, "spread": 0})
     turn(own, tables)
     assert tables.row(job_id)["state"] == "ready"
 
@@ -283,7 +283,7 @@ def test_a_requeue_between_the_look_and_the_lock_keeps_its_job(
         other.execute("select pg_advisory_xact_lock(1)")
         pruned = Background(lambda: part(own, Walk("nobody's", DAY, 0), job_id))
         tables.wait_for_lock("the part")
-        store.execute(other, "operator_requeue", {"ids": [job_id]})
+        store.execute(other, "operator_requeue", {"ids": [job_id], "actor": None, "spread": 0})
     found = pruned.result()
     assert (found["seen"], found["gone"]) == (1, 0)
     assert tables.row(job_id)["state"] == "ready"
