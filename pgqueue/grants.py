@@ -71,7 +71,7 @@ def waiter(role: str) -> list[str]:
     return [
         *producer(role),
         f"grant select (task, result) on pgqueue.jobs to {name};",
-        f"grant select on pgqueue.attempts to {name};",
+        f"grant select ({_PLAIN['attempts']}, message, traceback) on pgqueue.attempts to {name};",
         f"grant select, insert, update, delete on {_WAITED} to {name};",
     ]
 

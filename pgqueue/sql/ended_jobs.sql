@@ -9,7 +9,7 @@ from pgqueue.jobs as job
 left join lateral (
     select attempt.attempt, attempt.error_type, attempt.message
     from pgqueue.attempts as attempt
-    where attempt.job_id = job.id
+    where attempt.job_id = job.id and attempt.outcome <> 'requeued'
     order by attempt.lease desc
     limit 1
 ) as last on true

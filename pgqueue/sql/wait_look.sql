@@ -8,7 +8,8 @@ from pgqueue.jobs as job
 left join lateral (
     select attempt.error_type, attempt.message, attempt.traceback
     from pgqueue.attempts as attempt
-    where attempt.job_id = job.id and job.state in ('dead', 'cancelled', 'expired')
+    where attempt.job_id = job.id and attempt.outcome <> 'requeued'
+        and job.state in ('dead', 'cancelled', 'expired')
     order by attempt.lease desc
     limit 1
 ) as last on true

@@ -157,6 +157,7 @@ def test_a_waiter_waits_for_results_and_sees_no_arguments(connect: Any, granted:
         assert handle.result(timeout=10) == handle.result(timeout=0) == 7
     refuse(
         waiter,
+        "select old_args from pgqueue.attempts",
         "select args from pgqueue.jobs",
         "update pgqueue.jobs set result = '8'",
         "delete from pgqueue.jobs",
