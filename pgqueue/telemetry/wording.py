@@ -42,7 +42,7 @@ def _words(event: Event) -> Line:  # noqa: C901, PLR0911, PLR0912 - one case an 
             queues = ", ".join(event.queues)
             return logging.INFO, (
                 f"worker {event.worker_id} ({event.name}) works {queues}: "
-                f"{event.concurrency} async, {event.threads} threads"
+                f"{event.concurrency} async, {event.threads} threads, {event.children} children"
             )
         case events.WorkerStopping():
             return logging.INFO, (
@@ -54,12 +54,30 @@ def _words(event: Event) -> Line:  # noqa: C901, PLR0911, PLR0912 - one case an 
             return logging.INFO, f"worker {event.worker_id} stopped{cut}"
         case events.WorkerDied():
             return logging.ERROR, f"worker {event.worker_id} ({event.name}) died: {event.reason}"
+        case events.WorkerRetiring():
+            return logging.WARNING, (
+                f"worker {event.worker_id} retires: {event.reason}; another takes its place, "
+                f"{event.running} running"
+            )
         case events.WorkerFenced():
             return logging.ERROR, (
                 f"worker {event.worker_id} drops its jobs and starts anew: {event.reason}"
             )
         case events.JobFailed():
             return _failed(event)
+        case events.HandlerStuck() | events.StuckHandlerEnded():
+            return _stuck(event)
+        case events.LoopBlocked():
+            who = f"job {event.job_id} ({event.task})" if event.job_id else "something"
+            return logging.ERROR, (
+                f"{who} has blocked the event loop for {event.seconds:.1f} s, and all other "
+                f"coroutines of this worker wait; it stands at {event.where}"
+            )
+        case events.ChildFailed():
+            return logging.ERROR, (
+                f"a child process could not start: {event.reason}; tries again in "
+                f"{event.pause:.0f} s"
+            )
         case events.LeaseGone():
             return logging.WARNING, (
                 f"job {event.job_id}: lease {event.lease} was ended by somebody else; "
@@ -73,7 +91,7 @@ def _words(event: Event) -> Line:  # noqa: C901, PLR0911, PLR0912 - one case an 
             )
         case events.JobsHeldBack():
             return logging.ERROR, (
-                f"{event.count} jobs of task {event.task!r} cannot be read here and were given "
+                f"{event.count} jobs of task {event.task!r} cannot run here and were given "
                 f"back, due again in {event.delay:.0f} s: {event.reason}"
             )
         case events.JobsRescued():
@@ -127,6 +145,16 @@ def _failed(event: events.JobFailed) -> Line:
     if event.delay is None:
         return logging.ERROR, f"{what} is dead: {reason}"
     return logging.WARNING, f"{what} failed, retried in {event.delay:.1f} s: {reason}"
+
+
+def _stuck(event: events.HandlerStuck | events.StuckHandlerEnded) -> Line:
+    what = f"job {event.job_id} ({event.task})"
+    if isinstance(event, events.StuckHandlerEnded):
+        return logging.INFO, f"{what}: its stuck handler has ended; what it says is dropped"
+    return logging.ERROR, (
+        f"{what} is stuck: asked to end ({event.why}), its handler runs on; its slot "
+        f"({event.executor}) is written off"
+    )
 
 
 def _rescued(event: events.JobsRescued) -> Line:
