@@ -45,6 +45,16 @@ class Settings:
         shares: of a worker's claims, by queue, in relation to its other queues; 1 unless given.
         concurrency: `async def` handlers that one worker runs at the same time.
         threads: plain `def` handlers that one worker runs at the same time.
+        children: handlers with `executor="process"` that one worker runs at the same time, each
+            in a child process of its own.
+        cancel_grace: how long a handler may take to end once it was asked to; then its process is
+            killed, or its slot is written off: it is *stuck*.
+        max_stuck: a worker retires when so many of its handlers are stuck; by default half of its
+            threads.
+        stall_warning: a handler that blocks the event loop for longer is named in the log.
+        max_jobs: a worker retires after about so many jobs; None for never.
+        max_rss: MiB of resident memory from which on a worker retires, and a child process is
+            replaced after its job; None for no limit.
         poll_interval: mean pause between two looks for work of an idle worker.
         heartbeat: pause between two heartbeats of a worker.
         ttl: a worker whose heartbeat is older than this is dead.
@@ -76,6 +86,12 @@ class Settings:
     shares: Mapping[str, int] = field(default_factory=dict)
     concurrency: int = 100
     threads: int = 16
+    children: int = 4
+    cancel_grace: float = 5.0
+    max_stuck: int | None = None
+    stall_warning: float = 1.0
+    max_jobs: int | None = None
+    max_rss: int | None = None
     poll_interval: float = 1.5
     heartbeat: float = 3.0
     ttl: float = 12.0
@@ -90,7 +106,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
-            _check_range(name, getattr(self, name), low, high)
+            if (value := getattr(self, name)) is not None or name not in _OPTIONAL:
+                _check_range(name, value, low, high)
         for queue, share in self.shares.items():
             _check_range(f"shares[{queue!r}]", share, 1, MAX_SHARE)
         object.__setattr__(self, "retention", by_state("retention", self.retention))
@@ -105,6 +122,16 @@ class Settings:
         """Seconds by final state, as `retention` is read back."""
         return cast("Mapping[State, float | None]", self.retention)
 
+    @property
+    def slots(self) -> int:
+        """How many handlers one worker runs at the same time, in all."""
+        return self.concurrency + self.threads + self.children
+
+    @property
+    def most_stuck(self) -> int:
+        """The stuck handlers at which a worker retires."""
+        return self.max_stuck or max(self.threads // 2, 1)
+
 
 MAX_SHARE: Final = 1000
 
@@ -118,6 +145,12 @@ _RANGES: Final = (
     ("pool_size", 1, 1000),
     ("concurrency", 1, 100_000),
     ("threads", 1, 10_000),
+    ("children", 1, 1000),
+    ("cancel_grace", 0, 3600),
+    ("max_stuck", 1, 100_000),
+    ("stall_warning", 0.05, 3600),
+    ("max_jobs", 1, 1_000_000_000),
+    ("max_rss", 1, 16 * 1024 * 1024),
     ("poll_interval", 0.01, 60),
     ("heartbeat", 0.05, 3600),
     ("ttl", 0.15, 24 * 3600),
@@ -134,7 +167,9 @@ _WHOLE: Final = frozenset(
         "threads",
         "crash_cap",
     }
+    | {"children", "max_stuck", "max_jobs", "max_rss"}
 )
+_OPTIONAL: Final = frozenset({"max_stuck", "max_jobs", "max_rss"})
 
 
 def _check_range(name: str, value: object, low: float, high: float) -> None:

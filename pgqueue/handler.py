@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
+    from pgqueue.options import ExecutorName
+
 MAIN_MODULES: Final = ("__main__", "__mp_main__")
 """What Python calls the script it runs: itself, and in a process that multiprocessing spawned."""
+MAX_RSS: Final = 16 * 1024 * 1024
+"""MiB: 16 TiB."""
 
 
 def describe(function: Callable[..., Any]) -> str:
@@ -124,6 +128,34 @@ def is_async(function: Callable[..., Any]) -> bool:
     """Whether calling it gives a coroutine."""
     call = getattr(type(function), "__call__", None)  # noqa: B004 - an object's `async __call__`
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+
+
+def executor_name(name: str, is_async: bool, given: Any, max_rss: Any) -> ExecutorName:
+    """Where a task's handler runs.
+
+    Args:
+        name: the task's, for messages.
+        is_async: whether calling the handler gives a coroutine.
+        given: the option `executor`.
+        max_rss: the option of that name.
+
+    Raises:
+        ConfigError: there is no such executor, or it cannot run such a function.
+    """
+    kinds: tuple[ExecutorName, ...] = ("async",) if is_async else ("thread", "process")
+    chosen: ExecutorName = kinds[0] if given is None else given
+    if chosen not in kinds:
+        what = "a coroutine function" if is_async else "a plain function"
+        names = " or ".join(map(repr, kinds))
+        raise ConfigError(f"{name}: executor={given!r} cannot run {what}: it takes {names}")
+    if max_rss is not None and chosen != "process":
+        raise ConfigError(
+            f"{name}: max_rss={max_rss!r} needs executor='process': only a process of its own "
+            "has memory of its own"
+        )
+    if max_rss is not None and (type(max_rss) is not int or not 1 <= max_rss <= MAX_RSS):
+        raise ConfigError(f"{name}: max_rss={max_rss!r}: expected MiB from 1 to {MAX_RSS}")
+    return chosen
 
 
 def wants_context(function: Callable[..., Any], signature: inspect.Signature) -> bool:

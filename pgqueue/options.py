@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Transactional = Literal[False, True, "session", "connection"]
 """On what a task's handler shares a transaction with the job's finish; False: on nothing."""
+ExecutorName = Literal["async", "thread", "process"]
 
 
 class TaskOptions(TypedDict, total=False):
@@ -28,6 +29,10 @@ class TaskOptions(TypedDict, total=False):
         priority: -100 to 100, larger first.
         max_attempts: failures until a job is dead, 1 to 10000.
         timeout: seconds for one attempt, or a timedelta; None for no limit.
+        executor: where its handler runs: "async", "thread" or "process"; by default as the
+            function is: coroutines on the event loop, plain functions in threads. "process" is
+            for plain functions: a child process of the worker, which can be killed.
+        max_rss: MiB of resident memory that its process may have; for executor="process".
         retry: how long to wait after a failure.
         dead_on: exceptions after which no retry can help.
         retention: how long its jobs are kept after their end, in seconds or as a timedelta, None
@@ -51,6 +56,8 @@ class TaskOptions(TypedDict, total=False):
     priority: int
     max_attempts: int
     timeout: float | timedelta | None
+    executor: ExecutorName | None
+    max_rss: int | None
     retry: RetryRule
     dead_on: tuple[type[BaseException], ...]
     retention: Retention

@@ -24,6 +24,9 @@ MAX_TRACEBACK: Final = 50_000
 HELD_BACK_FOR: Final = 30.0
 """Seconds until a job is due again that nobody here could read: somebody must deploy a key."""
 
+CRASH_PAUSE: Final = 1.0
+"""Seconds until a job is due again whose process died."""
+
 Ending = Literal["retried", "dead", "cancelled", "expired", "interrupted"]
 
 
@@ -45,8 +48,9 @@ class Ephemeral(Succeeded):
 class Unsuccessful:
     """Every other end. `state` is what the job becomes, `ending` what the attempt is kept as.
 
-    `ending` None leaves no trace in `attempts`; `refund` 1 gives the attempt back. Without a
-    `fingerprint` the table makes one of task and error type.
+    `ending` None leaves no trace in `attempts`; `refund` 1 gives the attempt back; `crashed` 1
+    blames the job for the death of its process. Without a `fingerprint` the table makes one of task
+    and error type.
     """
 
     id: int
@@ -59,6 +63,7 @@ class Unsuccessful:
     message: str | None = None
     traceback: str | None = None
     fingerprint: str | None = None
+    crashed: int = 0
 
 
 @dataclass(slots=True)
@@ -96,6 +101,13 @@ class JobTimeout(PgQueueError):
     """The handler ran longer than the job's timeout. Recorded, never raised into a handler."""
 
 
+class MemoryExceeded(PgQueueError):
+    """The job's process had more memory than its task may. Recorded, never raised into a handler.
+
+    There is nothing left to raise it into: the process was killed.
+    """
+
+
 class AttemptCancelled(PgQueueError):
     """The attempt ended because somebody asked for it. Recorded, never raised into a handler."""
 
@@ -130,6 +142,26 @@ def interrupted(job: ClaimedJob, reason: str, *, delay: float = 0.0) -> Unsucces
         refund=1,
         ending="interrupted",
         message=clean(reason),
+    )
+
+
+def crashed(job: ClaimedJob, reason: str, cap: int) -> Unsuccessful:
+    """The job's own process died under it, so it alone is to blame: dead at the cap.
+
+    Crashes have a budget of their own, so the attempt is given back.
+    """
+    crashes = job.crash_count + 1
+    dead = crashes >= cap
+    return Unsuccessful(
+        job.id,
+        job.lease,
+        "dead" if dead else "ready",
+        delay=CRASH_PAUSE,
+        refund=1,
+        ending="dead" if dead else "retried",
+        error_type="crashed",
+        message=clean(f"{reason} ({crashes} of {cap})"),
+        crashed=1,
     )
 
 
@@ -228,7 +260,7 @@ def _message(error: BaseException) -> str:
 
 def _traceback(error: BaseException) -> str | None:
     # A word of control flow says what it means; where it was raised adds nothing.
-    if isinstance(error, (Retry, Dead, JobTimeout)):
+    if isinstance(error, (Retry, Dead, JobTimeout, MemoryExceeded)):
         return None
     try:
         own = error.__traceback__.tb_next if error.__traceback__ else None

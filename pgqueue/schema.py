@@ -200,6 +200,7 @@ workers = Table(
     Column("queues", ARRAY(Text), nullable=False),
     Column("concurrency", Integer, nullable=False),
     Column("threads", Integer, nullable=False),
+    Column("children", Integer, nullable=False, server_default=text("0")),
     Column("started_at", _TIME, nullable=False, server_default=text("clock_timestamp()")),
     Column("heartbeat_at", _TIME, nullable=False, server_default=text("clock_timestamp()")),
     Column("ttl", Interval, nullable=False),

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pgqueue.handle import JobHandle
     from pgqueue.job import State
     from pgqueue.middleware import Call, Layer
-    from pgqueue.options import JobOptions, Transactional
+    from pgqueue.options import ExecutorName, JobOptions, Transactional
     from pgqueue.retention import Retention
     from pgqueue.retry import RetryRule
 
@@ -76,7 +76,9 @@ class Task(JobHooks, Generic[P, R]):
     Attributes:
         name: what jobs, workers and people know it by.
         function: the handler.
-        is_async: whether it runs on the worker's event loop.
+        is_async: whether calling it gives a coroutine.
+        executor: where a worker runs it: "async", "thread" or "process".
+        max_rss: MiB of resident memory that its process may have; None for no limit.
         required, accepted: names of arguments that a call must have, and may have.
         takes_context: whether its first parameter is the JobContext.
         arguments, returns: convert arguments and result; None where they are JSON as they are.
@@ -102,6 +104,8 @@ class Task(JobHooks, Generic[P, R]):
         priority: int = 0,
         max_attempts: int = DEFAULT_MAX_ATTEMPTS,
         timeout: float | timedelta | None = None,
+        executor: ExecutorName | None = None,
+        max_rss: int | None = None,
         retry: RetryRule = DEFAULT_RETRY,
         dead_on: tuple[type[BaseException], ...] = (),
         retention: Retention = _NOT_SAID,
@@ -124,6 +128,8 @@ class Task(JobHooks, Generic[P, R]):
         self.timeout, self.version = timeout, version
         self.transactional = checked_transactional(self.name, transactional)
         self.ttl, self.keeps_result = ttl, result
+        self.executor = handler.executor_name(self.name, self.is_async, executor, max_rss)
+        self.max_rss = max_rss
         self.upgrade = _checked_upgrade(self.name, version, upgrade or {})
         self.redaction = Redaction(app.redact | frozenset(Redaction(redact).names))
         self._mark = self.redaction.mark()

@@ -382,6 +382,7 @@ class WorkerView:
     queues: Sequence[str]
     concurrency: int
     threads: int
+    children: int
     started_at: datetime
     heartbeat_age: float
     alive: bool

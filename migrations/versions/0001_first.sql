@@ -125,6 +125,7 @@ create table pgqueue.workers (
     queues       text[] not null,
     concurrency  integer not null,
     threads      integer not null,
+    children     integer not null default 0,
     started_at   timestamptz not null default clock_timestamp(),
     heartbeat_at timestamptz not null default clock_timestamp(),
     ttl          interval not null,

@@ -61,7 +61,17 @@ def run_worker(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Plain handlers at the same time, in each process.")
     ] = None,
+    children: Annotated[
+        int | None,
+        typer.Option(min=1, help='Handlers with executor="process" at once, in each process.'),
+    ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    max_jobs: Annotated[
+        int | None, typer.Option(min=1, help="A worker is replaced after about so many jobs.")
+    ] = None,
+    max_rss: Annotated[
+        int | None, typer.Option(min=1, help="A worker is replaced above so many MiB of memory.")
+    ] = None,
     shutdown_timeout: Annotated[
         float | None, typer.Option(min=0, help="Seconds that handlers get to end at a stop.")
     ] = None,
@@ -107,6 +117,9 @@ def run_worker(
     asked = {
         "concurrency": concurrency,
         "threads": threads,
+        "children": children,
+        "max_jobs": max_jobs,
+        "max_rss": max_rss,
         "shutdown_timeout": shutdown_timeout,
         "poll_interval": poll_interval,
         "listen": listen,

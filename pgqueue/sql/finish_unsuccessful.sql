@@ -2,12 +2,14 @@
 -- seconds), dead, cancelled, expired; with a row in `attempts` where `outcome` says so.
 -- By: a worker's exchange. Locks: the jobs, in the order given (by id), skipping locked ones.
 -- Where cancel was requested meanwhile, any end but success is `cancelled`.
+-- `crashed` blames the job for the death of its child process; what it becomes is decided before.
 -- A job whose attempt ended by itself is no suspect any more; one given back unstarted stays one.
 with outcome as materialized (
     select *
     from jsonb_to_recordset(%(outcomes)s::jsonb) as outcome (
         id bigint, lease bigint, state text, delay double precision, refund smallint,
-        outcome text, error_type text, message text, traceback text, fingerprint text
+        outcome text, error_type text, message text, traceback text, fingerprint text,
+        crashed smallint
     )
 ),
 held as materialized (
@@ -32,6 +34,7 @@ changed as (
         lease = job.lease + 1,
         attempt = job.attempt - held.refund,
         suspect = job.suspect and held.outcome is null,
+        crash_count = job.crash_count + coalesce(held.crashed, 0),
         worker_id = case when held.next_state = 'ready' then null else job.worker_id end,
         run_at = case
             when held.next_state = 'ready'

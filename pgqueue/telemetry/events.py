@@ -22,6 +22,7 @@ class WorkerStarted:
     queues: tuple[str, ...]
     concurrency: int
     threads: int
+    children: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,15 @@ class WorkerDied:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerRetiring:
+    """A worker claims nothing more, ends with its last handler, and is replaced."""
+
+    worker_id: int
+    reason: str
+    running: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerFenced:
     """A worker found out that others take it for dead: it drops all and starts anew."""
 
@@ -69,6 +79,45 @@ class JobFailed:
     message: str
     delay: float | None
     queue: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerStuck:
+    """A handler did not end when it was asked to: its slot is written off, and it runs on."""
+
+    job_id: int
+    task: str
+    executor: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class StuckHandlerEnded:
+    """A handler that was written off has ended after all; what it says is dropped."""
+
+    job_id: int
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoopBlocked:
+    """A handler blocks the event loop, and with it every other coroutine of its worker.
+
+    `job_id` and `task` are None where the loop runs something that no handler is known for.
+    """
+
+    job_id: int | None
+    task: str | None
+    seconds: float
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChildFailed:
+    """A child process ended before it could take a job; another is started after a pause."""
+
+    reason: str
+    pause: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +267,13 @@ Event = (
     | WorkerStopping
     | WorkerStopped
     | WorkerDied
+    | WorkerRetiring
     | WorkerFenced
     | JobFailed
+    | HandlerStuck
+    | StuckHandlerEnded
+    | LoopBlocked
+    | ChildFailed
     | LeaseGone
     | TaskUnknown
     | JobsHeldBack

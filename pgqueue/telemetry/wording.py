@@ -42,7 +42,7 @@ def _words(event: Event) -> Line:  # noqa: C901, PLR0911, PLR0912 - one case an 
             queues = ", ".join(event.queues)
             return logging.INFO, (
                 f"worker {event.worker_id} ({event.name}) works {queues}: "
-                f"{event.concurrency} async, {event.threads} threads"
+                f"{event.concurrency} async, {event.threads} threads, {event.children} children"
             )
         case events.WorkerStopping():
             return logging.INFO, (
@@ -54,12 +54,30 @@ def _words(event: Event) -> Line:  # noqa: C901, PLR0911, PLR0912 - one case an 
             return logging.INFO, f"worker {event.worker_id} stopped{cut}"
         case events.WorkerDied():
             return logging.ERROR, f"worker {event.worker_id} ({event.name}) died: {event.reason}"
+        case events.WorkerRetiring():
+            return logging.WARNING, (
+                f"worker {event.worker_id} retires: {event.reason}; another takes its place, "
+                f"{event.running} running"
+            )
         case events.WorkerFenced():
             return logging.ERROR, (
                 f"worker {event.worker_id} drops its jobs and starts anew: {event.reason}"
             )
         case events.JobFailed():
             return _failed(event)
+        case events.HandlerStuck() | events.StuckHandlerEnded():
+            return _stuck(event)
+        case events.LoopBlocked():
+            who = f"job {event.job_id} ({event.task})" if event.job_id else "something"
+            return logging.ERROR, (
+                f"{who} has blocked the event loop for {event.seconds:.1f} s, and all other "
+                f"coroutines of this worker wait; it stands at {event.where}"
+            )
+        case events.ChildFailed():
+            return logging.ERROR, (
+                f"a child process could not start: {event.reason}; tries again in "
+                f"{event.pause:.0f} s"
+            )
         case events.LeaseGone():
             return logging.WARNING, (
                 f"job {event.job_id}: lease {event.lease} was ended by somebody else; "
@@ -73,7 +91,7 @@ def _words(event: Event) -> Line:  # noqa: C901, PLR0911, PLR0912 - one case an 
             )
         case events.JobsHeldBack():
             return logging.ERROR, (
-                f"{event.count} jobs of task {event.task!r} cannot be read here and were given "
+                f"{event.count} jobs of task {event.task!r} cannot run here and were given "
                 f"back, due again in {event.delay:.0f} s: {event.reason}"
             )
         case events.JobsRescued():
@@ -146,6 +164,16 @@ def _dead(event: events.DeadJobsKept) -> str:
         f"{more}{event.count} dead jobs are kept, one for {event.oldest / 86_400:.0f} days: "
         "requeue or delete them (pgqueue jobs list --state dead), or let them be pruned (pgqueue "
         "retention set '*' dead 30d)"
+    )
+
+
+def _stuck(event: events.HandlerStuck | events.StuckHandlerEnded) -> Line:
+    what = f"job {event.job_id} ({event.task})"
+    if isinstance(event, events.StuckHandlerEnded):
+        return logging.INFO, f"{what}: its stuck handler has ended; what it says is dropped"
+    return logging.ERROR, (
+        f"{what} is stuck: asked to end ({event.why}), its handler runs on; its slot "
+        f"({event.executor}) is written off"
     )
 
 

@@ -19,6 +19,7 @@ WORKER: Final = 2
 BEAT: Final = 3
 BURIED: Final = 4
 FENCED: Final = 5
+RETIRING: Final = 7
 SLOTS: Final = 8
 """Words before the slots."""
 
@@ -45,10 +46,13 @@ class Board:
         self._free = list(range(SLOTS, self._ended))
         self._ends = count()
 
-    def started(self, job_id: int) -> int:
-        """Note that a job's handler starts; the slot to give back when it ends."""
+    def started(self, job_id: int, *, apart: bool = False) -> int:
+        """Note that a job's handler starts; the slot to give back when it ends.
+
+        `apart`: in a process of its own, so that it cannot be what this one dies of.
+        """
         slot = self._free.pop()
-        self._words[slot] = job_id
+        self._words[slot] = -job_id if apart else job_id
         return slot
 
     def ended(self, slot: int) -> None:
@@ -60,11 +64,15 @@ class Board:
 
     def running(self) -> list[int]:
         """The ids of jobs whose handlers run, or ran when the process died."""
-        return sorted(word for word in self._words[SLOTS : self._ended] if word)
+        return sorted(word for word in self._words[SLOTS : self._ended] if word > 0)
+
+    def apart(self) -> list[int]:
+        """As `running`, of those in processes of their own."""
+        return sorted(-word for word in self._words[SLOTS : self._ended] if word < 0)
 
     def ended_last(self) -> list[int]:
         """The ids of jobs whose handlers were done; of most of them, the table knows."""
-        return sorted({word for word in self._words[self._ended :] if word})
+        return sorted({abs(word) for word in self._words[self._ended :] if word})
 
     def get(self, field: int) -> int:
         """One of the fields above."""

@@ -14,9 +14,15 @@ MOST: Final = 8
 """Suspects that run at the same time; the others wait for one of them to end."""
 PAUSE: Final = 0.25
 """Seconds between two starts: what waits may be done before the next process is up."""
-SLOTS: Final = 2
-"""A handler of either kind; only one runs."""
-ALONE: Final = {"concurrency": 1, "threads": 1, "poll_interval": 0.1, "listen": False}
+SLOTS: Final = 3
+"""A handler of each kind; only one runs."""
+ALONE: Final = {
+    "concurrency": 1,
+    "threads": 1,
+    "children": 1,
+    "poll_interval": 0.1,
+    "listen": False,
+}
 
 
 class Cells:

@@ -144,12 +144,15 @@ def failed(attempt: Attempt, error: BaseException) -> Unsuccessful:
     return outcome.decide(error, attempt.job, attempt.task.retry, attempt.task.dead_on)
 
 
-def cut(attempt: Attempt) -> Unsuccessful:
-    """The outcome of an attempt that was ended from outside, for the reason kept in `why`."""
+def cut(attempt: Attempt, but: str = "") -> Unsuccessful:
+    """The outcome of an attempt that was ended from outside, for the reason kept in `why`.
+
+    `but` is added to what is recorded: the handler of an attempt that was written off runs on.
+    """
     if attempt.why == "cancel":
-        return outcome.cancelled(attempt.job, "cancel was requested")
+        return outcome.cancelled(attempt.job, f"cancel was requested{but}")
     if attempt.why == "timeout":
-        return failed(attempt, JobTimeout(f"ran longer than {attempt.job.timeout:g} s"))
+        return failed(attempt, JobTimeout(f"ran longer than {attempt.job.timeout:g} s{but}"))
     if not attempt.started:
         return outcome.release(attempt.job)
     return outcome.interrupted(attempt.job, "the worker stopped before the handler was done")

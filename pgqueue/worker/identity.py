@@ -40,6 +40,7 @@ def register(
         "queues": list(queues),
         "concurrency": settings.concurrency,
         "threads": settings.threads,
+        "children": settings.children,
         "ttl": settings.ttl,
     }
     [(worker_id,)] = store.run(connection, settings, "register_worker", values)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from pgqueue.durable import Keeper
     from pgqueue.job import ClaimedJob
+    from pgqueue.options import ExecutorName
     from pgqueue.tasks import Task
     from pgqueue.telemetry.events import Events
     from pgqueue.worker.ledger import Ledger
@@ -28,7 +29,7 @@ class Intake:
     """Hands claimed jobs out, and knows how many more would fit.
 
     Args:
-        executors: who runs plain functions (False) and who runs coroutines (True).
+        executors: who runs handlers, by the name that tasks call them.
         registry: what this worker can run.
         ledger: what is held and owed.
         emit: takes events.
@@ -42,7 +43,7 @@ class Intake:
 
     def __init__(
         self,
-        executors: Mapping[bool, Executor],
+        executors: Mapping[ExecutorName, Executor],
         registry: Registry,
         ledger: Ledger,
         emit: Events,
@@ -55,7 +56,7 @@ class Intake:
         self._alone = alone
         self._executors, self._registry = executors, registry
         self._ledger, self._emit, self._make = ledger, emit, make
-        self._reports = reports
+        self._reports, self._taken = reports, 0
         self._shares = dict.fromkeys(executors, 1.0)
 
     def room(self) -> int:
@@ -68,7 +69,7 @@ class Intake:
     def take(self, claimed: list[ClaimedJob], now: float) -> None:
         """Start what was claimed, best first; give back what cannot run here."""
         make = self._make
-        batches: dict[bool, list[Attempt]] = {kind: [] for kind in self._executors}
+        batches: dict[ExecutorName, list[Attempt]] = {kind: [] for kind in self._executors}
         for job in claimed:
             task = self._registry.find(job.task, job.version)
             if task is None:
@@ -80,15 +81,16 @@ class Intake:
                 attempt = make(job, task, self._reports)
                 attempt.keeper = self.keeper
                 self._ledger.hold(attempt)
-                (self._ledger.suspects if job.suspect else batches[task.is_async]).append(attempt)
+                (self._ledger.suspects if job.suspect else batches[task.executor]).append(attempt)
         for kind, attempts in batches.items():
             self._note_share(kind, len(attempts), len(claimed))
             if attempts:
+                self._taken += len(attempts)
                 self._executors[kind].start(attempts)
         for unknown in self._registry.warnings(now):
             self._emit(unknown)
 
-    def _note_share(self, kind: bool, count: int, total: int) -> None:
+    def _note_share(self, kind: ExecutorName, count: int, total: int) -> None:
         if total:
             share = self._shares[kind]
             self._shares[kind] = max(share + 0.2 * (count / total - share), LEAST_SHARE)
@@ -100,15 +102,16 @@ class Intake:
 
     def start_suspect(self) -> None:
         """Start the suspect that was named."""
+        self._taken += 1
         suspect = self._ledger.suspect = self._ledger.suspects.popleft()
-        self._executors[suspect.task.is_async].start([suspect])
+        self._executors[suspect.task.executor].start([suspect])
 
     def end(self, attempt: Attempt, why: Why) -> None:
         """Ask an attempt to end; once is enough."""
         if attempt.why is not None:
             return
         if attempt not in self._ledger.suspects:
-            self._executors[attempt.task.is_async].cancel(attempt, why)
+            self._executors[attempt.task.executor].cancel(attempt, why)
             return
         self._ledger.suspects.remove(attempt)
         attempt.why = why
@@ -125,6 +128,7 @@ class Intake:
         """Release what waits for a slot, so that another worker can have it."""
         for executor in self._executors.values():
             for attempt in executor.unstarted(older_than):
+                self._taken -= 1
                 self._ledger.owe(outcome.release(attempt.job, delay=delay))
 
     def give_all_back(self) -> None:
@@ -137,6 +141,11 @@ class Intake:
         """Start nothing that has not started, and say nothing about it: it is not ours any more."""
         for executor in self._executors.values():
             executor.unstarted(0.0)
+
+    def ended(self) -> int:
+        """How many jobs have run to their end, whatever that was."""
+        in_hand = sum(executor.in_hand() for executor in self._executors.values())
+        return self._taken - in_hand
 
     def idle(self) -> bool:
         """Whether no handler runs."""

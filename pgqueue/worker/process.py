@@ -24,6 +24,8 @@ from pgqueue.errors import ConfigError, ConnectionFailed, PgQueueError, SchemaEr
 from pgqueue.telemetry import fields, wording
 from pgqueue.telemetry.events import Events
 from pgqueue.worker.board import Board
+from pgqueue.worker.lifeline import take_stdin
+from pgqueue.worker.messages import Source
 from pgqueue.worker.worker import Worker
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ class News:
 
 def main() -> int:
     """Run one worker; the exit code."""
-    lifeline = _take_stdin()
+    lifeline = take_stdin()
     order = Order(**json.loads(lifeline.readline()))
     news = News()
     watch = threading.Thread(
@@ -96,7 +98,7 @@ def _work(order: Order, news: News) -> int:
     settings = Settings(**order.settings)
     app, _ = load_app(order.app, cwd=Path(order.app_dir), environ=os.environ)
     fields.cover_handlers()  # those that the app's modules have made
-    board = Board(settings.concurrency + settings.threads, order.board)
+    board = Board(settings.slots, order.board)
     _tune_garbage_collection()
     worker = Worker(
         app,
@@ -106,6 +108,7 @@ def _work(order: Order, news: News) -> int:
         emit=Events(wording.write),
         board=board,
         cell=order.cell,
+        source=Source(order.app, order.app_dir, order.log_level, order.log_format),
     )
 
     def dead(ids: list[int]) -> None:
@@ -138,15 +141,6 @@ def _tune_garbage_collection() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
-
-
-def _take_stdin() -> Any:
-    """Standard input, for us alone: a handler that reads it gets an empty file."""
-    lifeline = os.fdopen(os.dup(0), "rb", buffering=0)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    return lifeline
 
 
 def _watch(lifeline: Any, news: News) -> None:

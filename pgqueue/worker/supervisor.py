@@ -34,6 +34,7 @@ from pgqueue.worker.restarts import Restarts, reason
 from pgqueue.worker.steps.rescue import Rescue, bury
 from pgqueue.worker.steps.rota import Rota, Step
 from pgqueue.worker.steps.suspects import WatchSuspects
+from pgqueue.worker.worker import RETIRED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,6 +61,7 @@ class Child:
         self.born = time.monotonic()
         self.cell = order.cell
         self.progress, self.progress_at = -1, self.born
+        self.replaced = False
         self.process = Popen(
             [sys.executable, "-m", "pgqueue.worker.process"],
             stdin=PIPE,
@@ -194,8 +196,7 @@ class Supervisor:
         now = time.monotonic()
         for at in [at for at in self._start_at if at <= now]:
             self._start_at.remove(at)
-            slots = self._settings.concurrency + self._settings.threads
-            self._children.append(Child(self._order, slots))
+            self._children.append(Child(self._order, self._settings.slots))
 
     def _start_cell(self) -> None:
         running = [bool(child.board.running()) for child in self._children if child.cell]
@@ -204,6 +205,8 @@ class Supervisor:
 
     def _reap(self) -> None:
         for child in list(self._children):
+            if child.board.get(words.RETIRING):
+                self._replace(child, 0.0)
             code = child.process.poll()
             # After the poll: a process may be ready, and dead by its first job, in between.
             self._was_ready = self._was_ready or bool(child.board.get(words.READY))
@@ -218,7 +221,7 @@ class Supervisor:
         if worker_id:
             self._unburied += 1
             forced = self._signals > 1
-            ended = tuple(child.board.ended_last())
+            ended = (*child.board.ended_last(), *child.board.apart())
             self._deaths.put(Death(worker_id, started, ended, intended=fenced or forced))
             self._wake()
             if not fenced and not asked:
@@ -228,7 +231,8 @@ class Supervisor:
         if asked and code == -signal.SIGTERM and not worker_id:
             code = 0  # told to stop before it could listen: it had taken nothing on
         if asked:
-            self._code = FORCED if self._signals > 1 else max(self._code, 1 if code else 0)
+            clean = code in (0, RETIRED)
+            self._code = FORCED if self._signals > 1 else max(self._code, 0 if clean else 1)
         elif child.cell:
             pause = 0.0 if started or not code else self._restarts.pause(child.born, guilty=False)
             self._cells.ended(time.monotonic(), pause)
@@ -240,7 +244,12 @@ class Supervisor:
             for other in self._children:
                 other.send(signal.SIGTERM)
         else:
-            pause = self._restarts.pause(child.born, guilty=bool(started))
+            self._replace(child, self._restarts.pause(child.born, guilty=bool(started)))
+
+    def _replace(self, child: Child, pause: float) -> None:
+        """Start another worker in a child's place, once; one that retires may still be draining."""
+        if not child.replaced and not self._signals:
+            child.replaced = True
             self._start_at.append(time.monotonic() + pause)
 
     # -- news for hooks: of jobs that died with their worker, which a living one calls -----------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
@@ -14,10 +14,9 @@ from pgqueue.telemetry.events import Events
 from pgqueue.worker import board as words, identity, loop
 from pgqueue.worker.board import Board
 from pgqueue.worker.carrier import Carrier
+from pgqueue.worker.crew import Crew
 from pgqueue.worker.endings import Endings
 from pgqueue.worker.exchange import Exchange
-from pgqueue.worker.executors.event_loop import EventLoopExecutor
-from pgqueue.worker.executors.threads import ThreadExecutor
 from pgqueue.worker.heartbeat import Heartbeat
 from pgqueue.worker.hooks import HookRunner, moments
 from pgqueue.worker.inbox import Inbox
@@ -29,6 +28,7 @@ from pgqueue.worker.link import Link
 from pgqueue.worker.parts import Attempt
 from pgqueue.worker.registry import Registry
 from pgqueue.worker.reports import Reports
+from pgqueue.worker.retirement import Retirement
 from pgqueue.worker.steps import (
     dead,
     depths,
@@ -42,7 +42,7 @@ from pgqueue.worker.steps import (
 )
 from pgqueue.worker.steps.rescue import Rescue
 from pgqueue.worker.steps.rota import Rota, Step
-from pgqueue.worker.transactions import AsyncTransactions, Transactions
+from pgqueue.worker.stuck import Stuck
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,12 +50,16 @@ if TYPE_CHECKING:
     from pgqueue.app import PgQueue
     from pgqueue.config import Settings
     from pgqueue.connections import Connection
+    from pgqueue.options import ExecutorName
+    from pgqueue.worker.messages import Source
     from pgqueue.worker.parts import Executor
 
 STOPPED: Final = 0
 CUT: Final = 1
 FENCED: Final = 75
-"""Exit codes: stopped clean; stopped, but handlers were cut; others take it for dead."""
+RETIRED: Final = 76
+"""Exit codes: stopped clean; stopped, but handlers were cut; others take it for dead; it has done
+enough, and drained."""
 
 GRACE: Final = 1.0
 """Seconds for handlers to end after they were asked to, and for the last exchange after that."""
@@ -77,6 +81,10 @@ class Worker:
             interpreter's lock for longer than the time-to-live then lets it look dead.
         cell: run suspects alone, one at a time, and end when there are none. Without a
             supervisor to start cells, suspects run one at a time beside other jobs.
+        source: how child processes load the app; needed by tasks with `executor="process"`.
+
+    Raises:
+        ConfigError: a task wants a child process, and nobody said how one loads the app.
     """
 
     def __init__(
@@ -89,13 +97,15 @@ class Worker:
         emit: Events,
         board: Board | None = None,
         cell: bool = False,
+        source: Source | None = None,
     ) -> None:
         self._cell, self._busy_at = cell, time.monotonic()
         self._app, self._dsn, self._settings = app, dsn, settings
         self._queues, self._emit = tuple(queues), emit
         self.hooks: HookRunner | None = None
         self._alone = board is None
-        self._board = board or Board(settings.concurrency + settings.threads)
+        self._board = board or Board(settings.slots)
+        self._crew = Crew(app, dsn, settings, source)
         self._wake = loop.Wake()
         self._reports = Reports()
         self._inbox = Inbox(self._wake, self._reports)
@@ -103,7 +113,8 @@ class Worker:
         self._keeper = Keeper(dsn, settings, app.codec)
         self._stopping_since: float | None = None
         self._cut: int | None = None
-        self._stop = self._fenced = False
+        self._stop = self._fenced = self._retiring = False
+        self._retirement: Retirement | None = None
         self.worker_id = 0
 
     def run(self) -> int:
@@ -127,18 +138,15 @@ class Worker:
                 self.hooks.close()
 
     def _work(self, link: Link) -> int:
-        executors = self._make_executors()
+        stuck = Stuck(self._emit)
+        if not (self._alone or self._cell):
+            self._retirement = Retirement(self._settings, stuck)
+        executors = self._crew.executors(self._inbox.done, self._board, stuck, self._emit)
         claims = Link("claims", self._dsn, self._settings, self._emit)
-        carrier = Carrier(
-            link,
-            claims,
-            self._settings,
-            worker_id=self.worker_id,
-            worker=self._name,
-            takes="all" if self._alone else "suspects" if self._cell else "unsuspected",
-            wake=self._wake,
-            reports=self._reports,
-        )
+        me: dict[str, Any] = {"worker_id": self.worker_id, "worker": self._name}
+        me["takes"] = "all" if self._alone else "suspects" if self._cell else "unsuspected"
+        wake, reports = self._wake, self._reports
+        carrier = Carrier(link, claims, self._settings, **me, wake=wake, reports=reports)
         exchange = self._make_exchange(carrier, executors)
         close_parts = self._start_parts()
         if self.hooks is not None:
@@ -177,7 +185,7 @@ class Worker:
         self.worker_id, self._name = registered
         self._board.put(words.BEAT, before)
         self._board.put(words.WORKER, self.worker_id)
-        limits = (settings.concurrency, settings.threads)
+        limits = (settings.concurrency, settings.threads, settings.children)
         self._emit(events.WorkerStarted(self.worker_id, self._name, self._queues, *limits))
 
     def _start_hooks(self) -> None:
@@ -187,36 +195,22 @@ class Worker:
             self.hooks = HookRunner(self._app, self._emit, read)
             self._emit = Events(self._emit, self.hooks.heard)
 
-    def _make_executors(self) -> dict[bool, Executor]:
-        settings, done = self._settings, self._inbox.done
-        kinds = {task.is_async for task in self._app.tasks.values()} or {False}
-        executors: dict[bool, Executor] = {}
-        if True in kinds:
-            async_ = AsyncTransactions(self._dsn, settings, settings.concurrency)
-            executors[True] = EventLoopExecutor(
-                settings.concurrency, done, self._board, settings, async_
-            )
-        if False in kinds:
-            sync = Transactions(self._dsn, settings, settings.threads)
-            executors[False] = ThreadExecutor(settings.threads, done, self._board, settings, sync)
-        return executors
-
-    def _make_exchange(self, carrier: Carrier, executors: dict[bool, Executor]) -> Exchange:
+    def _make_exchange(self, carrier: Carrier, executors: dict[ExecutorName, Executor]) -> Exchange:
         hooks, registry = self.hooks, Registry(self._app.tasks)
         told = hooks.moments if hooks else ()
         ledger = Ledger(hooks.recorded, successes="success" in told) if hooks else Ledger()
         make = hooks.attempt if hooks and "start" in told else Attempt
         said, alone = self._reports, self._cell
-        intake = Intake(
+        self._intake = Intake(
             executors, registry, ledger, self._emit, reports=said, make=make, alone=alone
         )
-        intake.keeper = self._keeper
+        self._intake.keeper = self._keeper
         return Exchange(
             carrier=carrier,
             settings=self._settings,
             worker_id=self.worker_id,
             lanes=Lanes(self._queues, self._settings.shares),
-            intake=intake,
+            intake=self._intake,
             inbox=self._inbox,
             ledger=ledger,
             emit=self._emit,
@@ -313,11 +307,13 @@ class Worker:
             return self._drop_all(exchange, reason)
         if self._stop and self._stopping_since is None:
             self._begin_to_stop(exchange)
+        elif self._retirement is not None and self._stopping_since is None:
+            self._retire_in_time(exchange, self._retirement)
         pause = exchange.step()
         if self._cell:
             self._linger(exchange)
         if self._stopping_since is None:
-            return pause
+            return None if self._retiring and exchange.quiet() else pause
         return self._stopping(exchange, pause, time.monotonic() - self._stopping_since)
 
     def _linger(self, exchange: Exchange) -> None:
@@ -326,6 +322,19 @@ class Worker:
             self._busy_at = now
         elif now - self._busy_at > LINGER:
             self.stop()
+
+    def _retire_in_time(self, exchange: Exchange, retirement: Retirement) -> None:
+        """Claim nothing more and let the supervisor replace us, if we have done enough.
+
+        What runs may take its time: our place is taken already.
+        """
+        if self._retiring:
+            return
+        if (reason := retirement.reason(self._intake.ended, time.monotonic())) is not None:
+            self._retiring = True
+            self._board.put(words.RETIRING, 1)
+            exchange.stop()
+            self._emit(events.WorkerRetiring(self.worker_id, reason, exchange.running()))
 
     def _begin_to_stop(self, exchange: Exchange) -> None:
         self._stopping_since = time.monotonic()
@@ -376,4 +385,6 @@ class Worker:
         self._board.put(words.WORKER, 0)
         cut = self._cut or 0
         self._emit(events.WorkerStopped(self.worker_id, cut))
+        if self._retiring and not self._stop:
+            return RETIRED
         return CUT if cut else STOPPED

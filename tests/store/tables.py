@@ -45,6 +45,7 @@ class Tables:
             "queues": ["default"],
             "concurrency": 1,
             "threads": 1,
+            "children": 1,
             "ttl": 12.0,
         }
         with self.connection.transaction():

@@ -37,6 +37,16 @@ def test_what_ended_stands_there_until_many_more_have_ended() -> None:
     board.close()
 
 
+def test_what_runs_in_a_process_of_its_own_stands_apart() -> None:
+    board = Board(2)
+    slot = board.started(LARGEST, apart=True)
+    board.started(7)
+    assert (board.running(), board.apart()) == ([7], [LARGEST])
+    board.ended(slot)
+    assert (board.running(), board.apart(), board.ended_last()) == ([7], [], [LARGEST])
+    board.close()
+
+
 def test_slots_are_used_again() -> None:
     board = Board(2)
     for job_id in range(1, 100):
@@ -48,12 +58,13 @@ def test_slots_are_used_again() -> None:
 
 def test_fields_and_slots_do_not_meet() -> None:
     board = Board(2)
-    fields = (words.READY, words.PROGRESS, words.WORKER, words.BEAT, words.BURIED, words.FENCED)
+    fields = [words.READY, words.PROGRESS, words.WORKER, words.BEAT, words.BURIED, words.FENCED]
+    fields.append(words.RETIRING)
     for value, field in enumerate(fields, start=100):
         board.put(field, value)
     board.started(5)
     board.started(6)
-    assert [board.get(field) for field in fields] == [100, 101, 102, 103, 104, 105]
+    assert [board.get(field) for field in fields] == list(range(100, 107))
     assert board.running() == [5, 6]
     board.close()
 

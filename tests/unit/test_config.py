@@ -22,6 +22,7 @@ NUMBERS = [
     if isinstance(field.default, int | float) and not isinstance(field.default, bool)
 ]
 WHOLE = ["max_payload", "max_result", "pool_size", "concurrency", "threads", "crash_cap"]
+WHOLE += ["children", "max_rss"]
 
 
 @pytest.mark.parametrize("name", NUMBERS)

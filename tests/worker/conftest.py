@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from pgqueue.telemetry.events import Event
+    from pgqueue.worker.messages import Source
 
 QUICK = Settings(
     concurrency=20,
@@ -35,12 +36,24 @@ QUICK = Settings(
 class Running:
     """A worker on a thread; `code` once it ended."""
 
-    def __init__(self, app: PgQueue, dsn: str, settings: Settings, queues: list[str]) -> None:
+    def __init__(
+        self,
+        app: PgQueue,
+        dsn: str,
+        settings: Settings,
+        queues: list[str],
+        source: Source | None = None,
+    ) -> None:
         self.events: list[Event] = []
         self.code: int | None = None
         self.error: BaseException | None = None
         self.worker = Worker(
-            app, dsn=dsn, settings=settings, queues=queues, emit=Events(self.events.append)
+            app,
+            dsn=dsn,
+            settings=settings,
+            queues=queues,
+            emit=Events(self.events.append),
+            source=source,
         )
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
@@ -78,8 +91,14 @@ def work(app: PgQueue, dsn: str) -> Iterator[Callable[..., Running]]:
     """Starts workers of `app`; they are stopped at the end."""
     running: list[Running] = []
 
-    def start(*, queues: list[str] | None = None, dsn: str = dsn, **settings: Any) -> Running:
-        one = Running(app, dsn, replace(QUICK, **settings), queues or ["default"])
+    def start(
+        *,
+        queues: list[str] | None = None,
+        dsn: str = dsn,
+        source: Source | None = None,
+        **settings: Any,
+    ) -> Running:
+        one = Running(app, dsn, replace(QUICK, **settings), queues or ["default"], source)
         running.append(one)
         wait_until(lambda: one.worker.worker_id or one.error, what="the worker is registered")
         return one

@@ -64,3 +64,26 @@ def reads_stdin() -> str:
 def effect(context: JobContext) -> None:
     """Write the job's id where a second effect would show."""
     context.connection.execute("insert into effects values (%s)", [context.id])
+
+
+@app.task(name="blocks_until")
+async def blocks_until(flag: str) -> None:
+    """Wait until there is a second flag, beside the first."""
+    Path(flag).touch()
+    while not Path(f"{flag}.go").exists():  # noqa: ASYNC110 - another process makes it
+        await asyncio.sleep(0.01)
+
+
+_leaked: list[bytes] = []
+
+
+@app.task(name="leaks")
+def leaks(mib: int) -> None:
+    """Take memory and never give it back."""
+    _leaked.append(b"x" * (mib * 1024 * 1024))
+
+
+impatient = PgQueue(
+    settings=Settings(heartbeat=0.5, ttl=5.0, poll_interval=0.2, threads=4, cancel_grace=0.1)
+)
+impatient.task(name="blocks", retry=fixed(3600))(blocks.function)

@@ -17,14 +17,17 @@ from typing import TYPE_CHECKING
 from pgqueue.context import enter_job
 from pgqueue.worker import execution
 from pgqueue.worker.executors.backlog import Backlog
+from pgqueue.worker.executors.stalls import StallWatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pgqueue.config import Settings
     from pgqueue.outcome import Outcome
+    from pgqueue.telemetry.events import Events
     from pgqueue.worker.board import Board
     from pgqueue.worker.parts import Attempt, Outbox, Why
+    from pgqueue.worker.stuck import Stuck
     from pgqueue.worker.transactions import AsyncTransactions
 
 
@@ -32,25 +35,30 @@ class EventLoopExecutor:
     """See `Executor`.
 
     Args:
-        slots: handlers at the same time.
         outbox: takes the outcomes.
         board: learns which handlers run.
-        settings: gives the limit of results.
+        settings: gives the slots, the limit of results, the grace, and the length of a stall.
         transactions: opens the connections of transactional tasks.
+        stuck: is told of handlers that ignore that they were cancelled.
+        emit: takes events.
     """
 
     name = "async"
 
     def __init__(
         self,
-        slots: int,
         outbox: Outbox,
         board: Board,
         settings: Settings,
         transactions: AsyncTransactions,
+        *,
+        stuck: Stuck,
+        emit: Events,
     ) -> None:
-        self._slots, self._outbox, self._board = slots, outbox, board
+        self._slots, self._outbox, self._board = settings.concurrency, outbox, board
         self._settings, self._transactions = settings, transactions
+        self._stuck = stuck
+        self._written_off: dict[Attempt, asyncio.Task[None]] = {}
         self._waiting: deque[tuple[float, Attempt]] = deque()
         self._tasks: dict[Attempt, asyncio.Task[None]] = {}
         self._taken = self._ended = 0
@@ -61,6 +69,9 @@ class EventLoopExecutor:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="pgqueue-async", daemon=True)
         self._thread.start()
+        self._stalls = StallWatch(
+            self._loop, self._thread, self._tasks, settings.stall_warning, emit
+        )
 
     def room(self) -> int:
         in_hand = self._taken - self._ended
@@ -91,6 +102,7 @@ class EventLoopExecutor:
 
     def close(self) -> None:
         self._closed = True
+        self._stalls.close()
         self._loop.call_soon_threadsafe(self._loop.create_task, self._shut())
         self._thread.join(timeout=2.0)
 
@@ -102,7 +114,7 @@ class EventLoopExecutor:
             self._loop.close()
 
     async def _shut(self) -> None:
-        for task in list(self._tasks.values()):
+        for task in [*self._tasks.values(), *self._written_off.values()]:
             task.cancel()
         await asyncio.sleep(0)
         with contextlib.suppress(Exception):
@@ -151,8 +163,11 @@ class EventLoopExecutor:
             outcome = execution.failed(attempt, error)
         if timer is not None:
             timer.cancel()
+        if self._tasks.pop(attempt, None) is None:
+            del self._written_off[attempt]
+            self._stuck.ended(attempt)
+            return
         self._board.ended(attempt.slot)
-        del self._tasks[attempt]
         self._ended += 1
         self._outbox(outcome)
         if self._waiting and not self._pumping:
@@ -163,9 +178,22 @@ class EventLoopExecutor:
         attempt.end(why)
         if (task := self._tasks.get(attempt)) is not None:
             task.cancel()
+            self._loop.call_later(self._settings.cancel_grace, self._write_off, attempt)
             return
         waiting = next((pair for pair in self._waiting if pair[1] is attempt), None)
         with contextlib.suppress(ValueError):  # given back to the exchange meanwhile
             self._waiting.remove(waiting or (0.0, attempt))
             self._ended += 1
             self._outbox(execution.cut(attempt))
+
+    def _write_off(self, attempt: Attempt) -> None:
+        """Give up a handler that ignores its cancellation: another has its slot."""
+        task = self._tasks.pop(attempt, None)
+        if task is None:
+            return
+        self._written_off[attempt] = task
+        self._stuck.add(attempt)
+        self._board.ended(attempt.slot)
+        self._ended += 1
+        self._outbox(execution.cut(attempt, "; its handler ignored the cancellation and runs on"))
+        self._pump()

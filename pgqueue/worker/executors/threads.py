@@ -1,6 +1,7 @@
 """Runs plain `def` handlers: a fixed number of threads, started as they are needed.
 
-A thread cannot be interrupted: a handler that should end is told by `context.cancelled`.
+A thread cannot be interrupted: a handler that should end is told by `context.cancelled`. One that
+runs on after its timeout is written off: its attempt is recorded, and another thread takes over.
 """
 
 from __future__ import annotations
@@ -12,35 +13,46 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from pgqueue.context import enter_job
-from pgqueue.worker import execution
+from pgqueue.worker import execution, plain
 from pgqueue.worker.executors.backlog import Backlog
+from pgqueue.worker.executors.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pgqueue.config import Settings
-    from pgqueue.outcome import Outcome
     from pgqueue.worker.board import Board
     from pgqueue.worker.parts import Attempt, Outbox, Why
+    from pgqueue.worker.stuck import Stuck
     from pgqueue.worker.transactions import Transactions
 
 
 class ThreadExecutor:
-    """See `Executor`; the arguments are those of EventLoopExecutor."""
+    """See `Executor`.
 
-    name = "threads"
+    Args:
+        outbox: takes the outcomes.
+        board: learns which handlers run.
+        settings: gives the slots, the limit of results and the grace.
+        transactions: opens the connections of transactional tasks.
+        stuck: is told of handlers that run on after their timeout.
+    """
+
+    name = "thread"
 
     def __init__(
         self,
-        slots: int,
         outbox: Outbox,
         board: Board,
         settings: Settings,
         transactions: Transactions,
+        stuck: Stuck,
     ) -> None:
-        self._slots, self._outbox, self._board = slots, outbox, board
-        self._settings, self._transactions = settings, transactions
+        self._slots, self._outbox, self._board = settings.threads, outbox, board
+        self._settings, self._transactions, self._stuck = settings, transactions, stuck
+        self._written_off = 0
+        self._overdue: set[Attempt] = set()
+        self._watch = Watch(self._late)
         self._waiting: deque[tuple[float, Attempt]] = deque()
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
@@ -52,7 +64,7 @@ class ThreadExecutor:
     def room(self) -> int:
         in_hand = self._taken - self._ended
         backlog = self._backlog.size(self._ended, in_hand, time.monotonic())
-        return self._slots + backlog - in_hand
+        return self._slots - self._lost_slots() + backlog - in_hand
 
     def in_hand(self) -> int:
         return self._taken - self._ended
@@ -63,11 +75,7 @@ class ThreadExecutor:
             self._taken += len(attempts)
             self._waiting.extend((now, attempt) for attempt in attempts)
             self._changed.notify(min(len(attempts), self._idle))
-            missing = min(len(self._waiting) - self._idle, self._slots - len(self._threads))
-            for _ in range(missing):
-                thread = threading.Thread(target=self._work, name="pgqueue-thread", daemon=True)
-                self._threads.append(thread)
-                thread.start()
+            self._start_missing()
 
     def cancel(self, attempt: Attempt, why: Why) -> None:
         with self._changed:
@@ -92,7 +100,8 @@ class ThreadExecutor:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        if self._taken == self._ended:
+        self._watch.close()
+        if self._taken == self._ended and not self._written_off:
             for thread in self._threads:
                 thread.join()
         self._transactions.close()
@@ -100,10 +109,11 @@ class ThreadExecutor:
     def _work(self) -> None:
         """Run attempts until closed; on a thread of the pool."""
         while (attempt := self._next()) is not None:
-            outcome = contextvars.copy_context().run(self._attempt, attempt)
-            with self._changed:
-                self._board.ended(attempt.slot)
-                self._ended += 1
+            outcome = contextvars.copy_context().run(
+                plain.run, attempt, self._settings, self._transactions
+            )
+            if not self._ended_in_time(attempt):
+                return  # another thread has taken this one's place
             self._outbox(outcome)
 
     def _next(self) -> Attempt | None:
@@ -117,19 +127,57 @@ class ThreadExecutor:
             attempt = self._waiting.popleft()[1]
             attempt.started = True
             attempt.slot = self._board.started(attempt.job.id)
-            return attempt
+        if attempt.job.timeout is not None:
+            self._watch.add(attempt, attempt.job.timeout)
+        return attempt
 
-    def _attempt(self, attempt: Attempt) -> Outcome:
-        """Run one attempt to its outcome; nothing that a handler does escapes from here."""
-        try:
-            args = execution.prepare(attempt)
-            enter_job(attempt.context)
-            if attempt.task.transactional:
-                return self._transactions.run(attempt, args)
-            return execution.succeeded(attempt, attempt.call(args), self._settings)
-        except BaseException as error:  # noqa: BLE001 - SystemExit of a handler is its own
-            return self._raised(attempt, error)
+    def _ended_in_time(self, attempt: Attempt) -> bool:
+        """Note that a handler has ended; False when it had been written off."""
+        if attempt.job.timeout is not None:
+            self._watch.remove(attempt)
+        with self._changed:
+            if self._overdue:
+                self._overdue.discard(attempt)
+            if attempt.slot >= 0:
+                self._board.ended(attempt.slot)
+                attempt.slot = -1
+                self._ended += 1
+                return True
+            self._written_off -= 1
+            self._threads.remove(threading.current_thread())
+        self._stuck.ended(attempt)
+        return False
 
-    def _raised(self, attempt: Attempt, error: BaseException) -> Outcome:
-        obeyed = attempt.why is not None and not isinstance(error, Exception)
-        return execution.cut(attempt) if obeyed else execution.failed(attempt, error)
+    def _late(self, attempt: Attempt) -> float | None:
+        """An attempt's time is up: tell its handler, and write it off a grace later."""
+        with self._changed:
+            if attempt.slot < 0:
+                return None
+            if attempt not in self._overdue:
+                self._overdue.add(attempt)
+                if attempt.why is None:
+                    attempt.end("timeout")
+                return self._settings.cancel_grace
+            self._board.ended(attempt.slot)
+            attempt.slot = -1
+            self._ended += 1
+            self._written_off += 1
+            self._start_missing()
+        self._stuck.add(attempt)
+        self._outbox(
+            execution.cut(attempt, "; a thread cannot be interrupted, and its handler runs on")
+        )
+        return None
+
+    def _start_missing(self) -> None:
+        """Start the threads that are needed; with the lock."""
+        allowed = self._slots + min(self._written_off, self._settings.most_stuck)
+        missing = min(len(self._waiting) - self._idle, allowed - len(self._threads))
+        for _ in range(missing):
+            thread = threading.Thread(target=self._work, name="pgqueue-thread", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _lost_slots(self) -> int:
+        """Slots whose threads are stuck and are not replaced: those beyond the limit."""
+        return max(self._written_off - self._settings.most_stuck, 0)
