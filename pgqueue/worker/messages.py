@@ -13,13 +13,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from pgqueue.job import ClaimedJob
-from pgqueue.outcome import Doubtful, Lost, Settled, Succeeded, Unsuccessful
+from pgqueue.outcome import Doubtful, Ephemeral, Lost, Settled, Succeeded, Unsuccessful
 
 if TYPE_CHECKING:
     from pgqueue.outcome import Outcome
     from pgqueue.telemetry.lines import Form
 
-KINDS: Final = {kind.__name__: kind for kind in (Doubtful, Lost, Settled, Succeeded, Unsuccessful)}
+_KINDS: Final = (Doubtful, Ephemeral, Lost, Settled, Succeeded, Unsuccessful)
+KINDS: Final = {kind.__name__: kind for kind in _KINDS}
 
 Message = dict[str, Any]
 

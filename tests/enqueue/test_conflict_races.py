@@ -35,7 +35,7 @@ def claim(connection: Connection) -> Callable[[Connection], list[int]]:
     worker_id = Tables(connection).worker()
 
     def run(claiming: Connection) -> list[int]:
-        values = store._claim(worker_id, [lane()], 10)
+        values = store._claim(worker_id, [lane()], 10) | {"suspects": True}
         return [row[0] for row in store.execute(claiming, "claim", values)]
 
     return run

@@ -209,6 +209,7 @@ def test_the_functions_are_not_for_everybody(shared: psycopg.Connection) -> None
         ("key_is_held", False, "i", True, False),
         ("meet_holder", False, "v", True, False),
         ("refuse_full", False, "v", True, False),
+        ("remove_jobs", False, "v", True, False),
         ("take_key", False, "v", True, False),
     ]
 

@@ -35,7 +35,7 @@ def test_a_cell_runs_one_suspect_of_the_same_queues() -> None:
     order = made(0).order
     settings = Settings(**order.settings)
     assert (order.cell, order.queues) == (True, ["q"])
-    assert settings.concurrency + settings.threads == words.SLOTS
+    assert settings.slots == words.SLOTS
 
 
 def test_none_is_started_while_nobody_waits() -> None:

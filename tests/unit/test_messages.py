@@ -36,6 +36,7 @@ OUTCOMES: list[Any] = [
     outcome.Succeeded(1, 2, None),
     outcome.release(JOB, delay=1.5, reason="why\nnot"),
     outcome.crashed(JOB, "it died", 2),
+    outcome.Ephemeral(1, 2, None),
     outcome.Settled(1, 2),
     outcome.Lost(1, 2),
     outcome.Doubtful(1, 2, outcome.interrupted(JOB, "cut")),
