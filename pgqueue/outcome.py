@@ -94,7 +94,7 @@ class Doubtful:
     otherwise: Unsuccessful
 
 
-Outcome = Succeeded | Unsuccessful | Settled | Lost | Doubtful
+Outcome = Succeeded | Ephemeral | Unsuccessful | Settled | Lost | Doubtful
 
 
 class JobTimeout(PgQueueError):
