@@ -114,14 +114,14 @@ def succeeded(
     A handler that finished its own job, in a transaction that the worker does not know, returns
     the outcome itself. What a handler of an ephemeral task returned is kept nowhere.
     """
-    if attempt.task.ephemeral and not isinstance(value, _ENDED):
-        return Ephemeral(attempt.job.id, attempt.job.lease, None)
-    if value is None:
-        return Succeeded(attempt.job.id, attempt.job.lease, None)
+    if value is None and not attempt.task.ephemeral:
+        return Succeeded(*attempt.key, None)
     if isinstance(value, _ENDED):
         return value
+    if attempt.task.ephemeral:
+        return Ephemeral(*attempt.key, None)
     if not attempt.task.keeps_result:
-        return Succeeded(attempt.job.id, attempt.job.lease, None)
+        return Succeeded(*attempt.key, None)
     try:
         if (converter := attempt.task.returns) is not None:
             value = encode_result(converter, value)

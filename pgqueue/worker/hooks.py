@@ -26,6 +26,7 @@ from pgqueue.worker.parts import Attempt
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
+    from pgqueue.durable import Keeper
     from pgqueue.hooks import Hook, JobMoment, Moment
     from pgqueue.job import ClaimedJob
     from pgqueue.outcome import Outcome
@@ -70,9 +71,10 @@ class Announced(Attempt):
         job: ClaimedJob,
         task: Task[..., object],
         reports: Reports,
+        keeper: Keeper | None,
         announce: Callable[[Attempt], None],
     ) -> None:
-        super().__init__(job, task, reports)
+        super().__init__(job, task, reports, keeper)
         self._announce = announce
 
     def starting(self) -> None:
@@ -130,11 +132,17 @@ class HookRunner:
             tell = partial(self._tell_outcome, moment, attempt.job, attempt.task, done)
             self._put(tell, _size(attempt.job, done))
 
-    def attempt(self, job: ClaimedJob, task: Task[..., object], reports: Reports) -> Attempt:
+    def attempt(
+        self,
+        job: ClaimedJob,
+        task: Task[..., object],
+        reports: Reports,
+        keeper: Keeper | None,
+    ) -> Attempt:
         """An attempt that tells of its start where a hook wants to know."""
         if self._wanted("start", task):
-            return Announced(job, task, reports, self._starting)
-        return Attempt(job, task, reports)
+            return Announced(job, task, reports, keeper, self._starting)
+        return Attempt(job, task, reports, keeper)
 
     def heard(self, event: Event) -> None:
         """An event of this worker: it may be about jobs that ended without a handler."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from pgqueue.worker.reports import Reports
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
     from pgqueue.outcome import Outcome
-    from pgqueue.worker.reports import Reports
 
     Head = tuple[str, int, datetime, int]
 
@@ -24,7 +25,8 @@ class Inbox:
     """
 
     def __init__(self, wake: Callable[[], None], reports: Reports | None = None) -> None:
-        self._wake, self._reports = wake, reports
+        self._wake, self._reports = wake, reports or Reports()
+        self._said = self._reports.said
         self._outcomes: deque[Outcome] = deque()
         self._lanes: deque[tuple[str, int]] = deque()
         self._heads: deque[list[Head]] = deque()
@@ -34,7 +36,7 @@ class Inbox:
 
     def done(self, outcome: Outcome) -> None:
         """An executor has an outcome."""
-        if self._reports:
+        if self._said:
             self._reports.ended((outcome.id, outcome.lease))
         self._outcomes.append(outcome)
         self._wake()

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pgqueue.worker.registry import Registry
     from pgqueue.worker.reports import Reports
 
+    Maker = Callable[[ClaimedJob, Task[..., object], Reports, Keeper | None], Attempt]
+
 LEAST_SHARE: Final = 0.02
 """Of an executor in the mix of jobs: one that had none lately does not hold up the others."""
 
@@ -49,7 +51,7 @@ class Intake:
         emit: Events,
         *,
         reports: Reports,
-        make: Callable[[ClaimedJob, Task[..., object], Reports], Attempt] = Attempt,
+        make: Maker = Attempt,
         alone: bool = False,
     ) -> None:
         self.keeper: Keeper | None = None
@@ -68,7 +70,8 @@ class Intake:
 
     def take(self, claimed: list[ClaimedJob], now: float) -> None:
         """Start what was claimed, best first; give back what cannot run here."""
-        make = self._make
+        make, hold = self._make, self._ledger.hold
+        reports, keeper = self._reports, self.keeper
         batches: dict[ExecutorName, list[Attempt]] = {kind: [] for kind in self._executors}
         for job in claimed:
             task = self._registry.find(job.task, job.version)
@@ -78,9 +81,8 @@ class Intake:
             elif job.expired:
                 self._ledger.owe(outcome.expired(job))
             else:
-                attempt = make(job, task, self._reports)
-                attempt.keeper = self.keeper
-                self._ledger.hold(attempt)
+                attempt = make(job, task, reports, keeper)
+                hold(attempt)
                 (self._ledger.suspects if job.suspect else batches[task.executor]).append(attempt)
         for kind, attempts in batches.items():
             self._note_share(kind, len(attempts), len(claimed))

@@ -52,16 +52,19 @@ class Attempt:
     )
 
     def __init__(
-        self, job: ClaimedJob, task: Task[..., object], reports: Reports | None = None
+        self,
+        job: ClaimedJob,
+        task: Task[..., object],
+        reports: Reports | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
-        self.job, self.task, self.reports = job, task, reports
+        self.job, self.task, self.reports, self.keeper = job, task, reports, keeper
         self.key = (job.id, job.lease)
         self.meta: dict[str, Any] | None = None
         self.args: dict[str, Any]
         self.why: Why | None = None
         self.started = False
         self.slot = -1
-        self.keeper: Keeper | None = None
         self._context: JobContext | None = None
 
     def context(self) -> JobContext:

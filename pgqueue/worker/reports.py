@@ -27,24 +27,27 @@ class Reports:
 
     Every step is one atomic call on a dict, so a handler never waits here. Attempts that say
     nothing leave no trace, and cost nothing.
+
+    Attributes:
+        said: by attempt; to be tested for emptiness, once for each job.
     """
 
     def __init__(self) -> None:
-        self._said: dict[Key, Report] = {}
+        self.said: dict[Key, Report] = {}
         self._written: dict[Key, int] = {}
         self._ended: set[Key] = set()
         self._sequence = count(1)
 
     def __bool__(self) -> bool:
-        return bool(self._said)
+        return bool(self.said)
 
     def say(self, key: Key, done: float, total: float | None, message: str | None) -> None:
         """Take a word; it replaces the one before."""
-        self._said[key] = Report(*key, next(self._sequence), done, total, message)
+        self.said[key] = Report(*key, next(self._sequence), done, total, message)
 
     def unwritten(self, keys: Iterable[Key] | None = None) -> list[Report]:
         """What the table does not know yet: of these attempts, or of all."""
-        said = self._said
+        said = self.said
         found = [said.get(key) for key in (list(said) if keys is None else keys)]
         written = self._written
         return [
@@ -60,7 +63,7 @@ class Reports:
 
     def ended(self, key: Key) -> None:
         """This attempt has an outcome: it will say no more."""
-        if key in self._said:
+        if key in self.said:
             self._ended.add(key)
 
     def ended_by_now(self) -> set[Key]:
@@ -70,6 +73,6 @@ class Reports:
     def forget(self, keys: Iterable[Key]) -> None:
         """These attempts are over, and the table knows all that it will."""
         for key in keys:
-            self._said.pop(key, None)
+            self.said.pop(key, None)
             self._written.pop(key, None)
             self._ended.discard(key)
