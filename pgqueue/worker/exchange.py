@@ -234,7 +234,9 @@ class Exchange:
         self, finishing: Sequence[Succeeded | Unsuccessful], recorded: Sequence[int], now: float
     ) -> None:
         for done, attempt in self._ledger.confirmed(finishing, recorded):
-            self._poll_at = min(self._poll_at, now + done.delay)
+            # From now on, not from when it was sent: the server's clock said when it is due.
+            due = self._pace.expect(time.monotonic() + done.delay, now)
+            self._poll_at = min(self._poll_at, due)
             if attempt is not None:
                 self._tell(done, attempt.job)
         self._batch = min(self._batch * 2, store.BATCH)
@@ -247,7 +249,7 @@ class Exchange:
         self._pace.claimed(len(claimed), now)
         self._due = left_out or len(claimed) >= room
         self._busy = len(claimed) >= MANY
-        self._poll_at = now + self._pace.pause()
+        self._poll_at = now + self._pace.pause(now)
 
     def _idle(self, connection: Connection, room: int, now: float) -> float:
         """Nothing to do: arm or disarm when idleness changed, and say how long to wait."""

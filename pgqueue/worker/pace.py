@@ -7,6 +7,7 @@ fast it looks again every few milliseconds, which serves a whole batch of them a
 
 from __future__ import annotations
 
+import heapq
 import random
 from typing import Final
 
@@ -35,7 +36,14 @@ class Pace:
         self._window_start = now
         self._count = 0
         self._full_since: float | None = None
+        self._expected: list[float] = []
         self.fast = False
+
+    def expect(self, at: float, now: float) -> float:
+        """Note when a job is due again, unless a look before will find it anyway; that time."""
+        if at < now + 2 * self._poll_interval:
+            heapq.heappush(self._expected, at)
+        return at
 
     def claimed(self, count: int, now: float) -> None:
         """Count the jobs of a claim, none included."""
@@ -57,8 +65,11 @@ class Pace:
         """Whether there has been no room for a while."""
         return self._full_since is not None and now - self._full_since > FULL_FOR
 
-    def pause(self) -> float:
+    def pause(self, now: float) -> float:
         """Seconds until the next look for work."""
+        while self._expected and self._expected[0] <= now:
+            heapq.heappop(self._expected)
         if self.fast:
             return FAST_POLL
-        return self._poll_interval * random.uniform(0.67, 1.33)  # noqa: S311 - jitter
+        pause = self._poll_interval * random.uniform(0.67, 1.33)  # noqa: S311 - jitter
+        return min(pause, self._expected[0] - now) if self._expected else pause

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, strategies as st
 
 from pgqueue.worker.pace import FAST, FAST_POLL, FULL_FOR, SLOW, WINDOW, Pace
@@ -15,7 +16,7 @@ def at_rate(pace: Pace, start: float, rate: float) -> float:
 
 
 def test_a_new_worker_polls_at_its_interval_give_or_take_a_third() -> None:
-    pauses = [Pace(1.5, 0.0).pause() for _ in range(500)]
+    pauses = [Pace(1.5, 0.0).pause(0.0) for _ in range(500)]
     assert 1.0 <= min(pauses) < 1.1
     assert 1.9 < max(pauses) <= 2.0
 
@@ -24,7 +25,7 @@ def test_while_jobs_come_fast_it_looks_every_few_milliseconds() -> None:
     pace = Pace(1.5, 0.0)
     at_rate(pace, 0.0, FAST * 1.1)
     assert pace.fast
-    assert pace.pause() == FAST_POLL
+    assert pace.pause(0.0) == FAST_POLL
 
 
 def test_between_slow_and_fast_it_stays_as_it_was() -> None:
@@ -71,4 +72,27 @@ def test_a_pause_is_never_long_nor_negative(claims: list[tuple[int, float]]) -> 
     for count, passed in claims:
         now += passed
         pace.claimed(count, now)
-        assert 0 < pace.pause() <= 1.5 * 1.33
+        assert 0 < pace.pause(0.0) <= 1.5 * 1.33
+
+
+def test_it_looks_when_a_job_is_due_again_and_then_as_ever() -> None:
+    pace = Pace(1.5, 0.0)
+    for at in (0.7, 0.1, 0.4):
+        assert pace.expect(at, 0.0) == at
+    assert pace.pause(0.0) == pytest.approx(0.1)
+    assert pace.pause(0.1) == pytest.approx(0.3)
+    assert pace.pause(0.5) == pytest.approx(0.2)
+    assert pace.pause(0.7) >= 1.0
+
+
+def test_a_look_for_another_job_does_not_put_off_the_one_that_is_expected() -> None:
+    pace = Pace(1.5, 0.0)
+    pace.expect(0.5, 0.0)
+    pace.claimed(1, 0.2)
+    assert pace.pause(0.2) == pytest.approx(0.3)
+
+
+def test_what_is_due_after_the_next_looks_is_not_remembered() -> None:
+    pace = Pace(1.5, 0.0)
+    pace.expect(3600.0, 0.0)
+    assert pace.pause(3599.9) >= 1.0

@@ -14,6 +14,7 @@ from pgqueue.context import JobContext, current_job
 from pgqueue.errors import Cancel, Dead, Retry, Snooze
 from pgqueue.retry import fixed
 from pgqueue.telemetry import events
+from pgqueue.worker.steps import probe
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -398,3 +399,18 @@ def test_a_worker_takes_only_its_queues(app: PgQueue, table: Table, work: Work) 
     work(queues=["mine", "third"])
     table.wait(mine, "succeeded")
     assert table.state(other) == "ready"
+
+
+def test_a_retry_starts_when_it_is_due_and_not_at_the_next_poll(
+    app: PgQueue, table: Table, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else would find it within the minute."""
+    monkeypatch.setattr(probe, "EVERY", 60.0)
+
+    @app.task(name="fails_once", retry=fixed(0.2))
+    def fails_once(context: JobContext) -> None:
+        if context.attempt == 1:
+            raise ValueError("once")
+
+    work(poll_interval=60)
+    table.wait(table.add_one("fails_once"), "succeeded")
