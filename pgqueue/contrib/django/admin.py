@@ -16,11 +16,12 @@ from django.db.models import Q
 from django.http import HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils import formats, timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
 
 from pgqueue.contrib.django.application import app_for
-from pgqueue.contrib.django.models import Attempt, Job, Worker
+from pgqueue.contrib.django.models import Attempt, Job, Progress, Worker
 from pgqueue.job import FINAL_STATES
 from pgqueue.operations import ACTOR_LENGTH, REQUEUEABLE
 from pgqueue.redaction import MARK, Redaction
@@ -112,7 +113,10 @@ class JobAdmin(ReadOnlyAdmin):
     sortable_by = ()
     actions = ("requeue_jobs", "cancel_jobs", "delete_jobs")
     fieldsets = (
-        (None, {"fields": ("id", "shown_state", "task", "queue", "priority", "attempts")}),
+        (
+            None,
+            {"fields": ("id", "shown_state", "progress", "task", "queue", "priority", "attempts")},
+        ),
         ("Arguments and result", {"fields": ("call", "pretty_result", "pretty_meta")}),
         (
             "Times",
@@ -159,6 +163,15 @@ class JobAdmin(ReadOnlyAdmin):
         """How many there were, of how many there may be."""
         return f"{job.attempt}/{job.max_attempts}"
 
+    @admin.display(description="progress")
+    def progress(self, job: Job) -> str:
+        """What its handler said last; reload the page to see it move."""
+        said = Progress.objects.filter(pk=job.pk).first()
+        if said is None:
+            return "-"
+        at = formats.date_format(timezone.localtime(said.reported_at), "DATETIME_FORMAT")
+        return f"{said}, {said.message} ({at})" if said.message else f"{said} ({at})"
+
     @admin.display(description="arguments")
     def call(self, job: Job) -> str:
         """The arguments, without those that nobody is shown."""
@@ -174,7 +187,7 @@ class JobAdmin(ReadOnlyAdmin):
         """Meta, without what is pgqueue's own."""
         return _pretty({name: value for name, value in job.meta.items() if name != MARK})
 
-    @admin.display(description="")
+    @admin.display(description="history")
     def history(self, job: Job) -> str:
         """The attempts that did not succeed, with their tracebacks, and the requeues."""
         attempts = Attempt.objects.filter(job_id=job.pk).order_by("lease")

@@ -132,6 +132,26 @@ class Attempt(ReadOnlyModel):
         return f"attempt {self.attempt} of job {self.job_id}: {self.outcome}"
 
 
+class Progress(ReadOnlyModel):
+    """How far a job is, or was, as its handler said last."""
+
+    job_id = models.BigIntegerField(primary_key=True)
+    done = models.FloatField()
+    total = models.FloatField(null=True)
+    message = models.TextField(null=True)  # noqa: DJ001 - the table is what it is
+    reported_at = models.DateTimeField()
+
+    class Meta:
+        """How Django sees the table."""
+
+        managed = False
+        db_table = '"pgqueue"."progress"'
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.done:,g}" + ("" if self.total is None else f" of {self.total:,g}")
+
+
 class Worker(ReadOnlyModel):
     """A worker process."""
 

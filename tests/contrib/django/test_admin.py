@@ -99,6 +99,18 @@ def test_search_finds_an_id(tasks: ModuleType, operator: Client) -> None:
     assert [job.pk for job in page.context["cl"].result_list] == [int(result.id)]
 
 
+def test_a_jobs_page_shows_how_far_it_is(sql: Sql, tasks: ModuleType, operator: Client) -> None:
+    job_id = tasks.add.enqueue(1).id
+    assert "of 1,200" not in operator.get(f"{LIST}{job_id}/change/").content.decode()
+    sql.execute(
+        "insert into pgqueue.progress (job_id, lease, sequence, done, total, message) "
+        "values (%s, 1, 1, 300, 1200, 'page <5>')",
+        [job_id],
+    )
+    page = operator.get(f"{LIST}{job_id}/change/").content.decode()
+    assert "300 of 1,200, page &lt;5&gt; (" in page
+
+
 def test_a_jobs_page_hides_what_its_task_redacts(
     sql: Sql, tasks: ModuleType, operator: Client
 ) -> None:

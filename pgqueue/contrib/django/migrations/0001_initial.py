@@ -56,6 +56,15 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="Progress",
+            fields=[("job_id", models.BigIntegerField(primary_key=True, serialize=False))],
+            options={
+                "db_table": '"pgqueue"."progress"',
+                "managed": False,
+                "default_permissions": (),
+            },
+        ),
+        migrations.CreateModel(
             name="Worker",
             fields=[("id", models.BigAutoField(primary_key=True, serialize=False))],
             options={
