@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from functools import cached_property
 from types import MappingProxyType
@@ -10,23 +9,21 @@ from typing import (
     TYPE_CHECKING,
     Any,
     Concatenate,
-    Literal,
     ParamSpec,
     Protocol,
     TypeVar,
     overload,
 )
 
-from pgqueue import editing, handler
+from pgqueue import handler
 from pgqueue.bulk import Bulk
 from pgqueue.client import OwnConnections, Producer
 from pgqueue.config import Settings, resolve_dsn
 from pgqueue.errors import ConfigError, UnknownTask
-from pgqueue.housekeeping import Housekeeper
-from pgqueue.operations import Operator
+from pgqueue.handle import id_of
+from pgqueue.operating import Operating
 from pgqueue.options import checked_factory, chosen
 from pgqueue.payload import SizeWatch
-from pgqueue.queues import Queues
 from pgqueue.redaction import Redaction
 from pgqueue.results import Results, Waiting
 from pgqueue.surroundings import Surroundings
@@ -34,7 +31,6 @@ from pgqueue.tasks import BoundTask, ContextTask, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
-    from datetime import timedelta
     from types import TracebackType
     from typing import Self, Unpack
 
@@ -45,8 +41,8 @@ if TYPE_CHECKING:
     from pgqueue.context import JobContext
     from pgqueue.handle import JobHandle
     from pgqueue.inspection import Inspector
-    from pgqueue.options import JobOptions, RequeueOptions, TaskOptions
-    from pgqueue.views import JobView, QueueLimit
+    from pgqueue.options import JobOptions, TaskOptions
+    from pgqueue.views import JobView
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -117,7 +113,7 @@ class TaskDecorator(Protocol):
     def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
 
 
-class PgQueue(Surroundings, Enqueuer, Waiting):
+class PgQueue(Surroundings, Operating, Enqueuer, Waiting):
     """The application's handle on its jobs.
 
     Making one touches no database: it can stand at a module's top level. The pool opens at the
@@ -242,11 +238,6 @@ class PgQueue(Surroundings, Enqueuer, Waiting):
             "or enqueue what app.task(function) returns"
         )
 
-    @property
-    def operator(self) -> Operator:
-        """Cancels, requeues and deletes many jobs at once; see `operations.Operator`."""
-        return Operator(self._own)
-
     @cached_property
     def inspector(self) -> Inspector:
         """Lists jobs, and counts them; see `inspection.Inspector`."""
@@ -260,80 +251,7 @@ class PgQueue(Surroundings, Enqueuer, Waiting):
         Raises:
             JobNotFound: no job has that id.
         """
-        return self.inspector.job(_id(job))
-
-    def cancel(self, job: JobHandle | int) -> Literal["cancelled", "requested"]:
-        """Cancel a job.
-
-        Returns:
-            "cancelled", or for a running job "requested": its worker is told, and the job is
-            cancelled when the attempt ends, unless a success comes first.
-
-        Raises:
-            JobNotFound: no job has that id.
-            JobConflict: it has ended already.
-        """
-        done = self.operator.cancel([_id(job)]).only()
-        return "requested" if done == "requested" else "cancelled"
-
-    def requeue(self, job: JobHandle | int, **options: Unpack[RequeueOptions]) -> None:
-        """Make a dead, cancelled or expired job ready again, with all its attempts.
-
-        Args:
-            job: which.
-            options: new arguments, and who asks; see RequeueOptions.
-
-        Raises:
-            JobNotFound: no job has that id.
-            JobConflict: its state forbids it, or another job holds its key.
-            InvalidPayload: the new arguments do not fit the task.
-            KeyMissing: its arguments are encrypted, and this app lacks the key to edit them.
-        """
-        by, edit = editing.chosen(self._tasks, self.codec, self.settings.max_payload, options)
-        self.operator.requeue([_id(job)], by=by, edit=edit).only()
-
-    def delete(self, job: JobHandle | int) -> None:
-        """Delete a job that has ended, and what is recorded of it.
-
-        Raises:
-            JobNotFound: no job has that id.
-            JobConflict: it has not ended: cancel it first.
-        """
-        self.operator.delete([_id(job)]).only()
-
-    @property
-    def queues(self) -> Queues:
-        """Sets and lists the limits of queues; see `queues.Queues`."""
-        return Queues(self._own)
-
-    @property
-    def retention(self) -> Housekeeper:
-        """Lists and sets how long jobs are kept, and prunes; see `housekeeping.Housekeeper`."""
-        return Housekeeper(self._own, self.settings)
-
-    def set_queue(self, name: str, *, max_depth: int | None) -> QueueLimit:
-        """Set how many due jobs may wait in a queue before it takes no more; None for no limit.
-
-        Raises:
-            InvalidJob: out of range, or not the name of a queue.
-        """
-        return self.queues.set(name, max_depth=max_depth)
-
-    def wait_for_room(self, queue: str, *, timeout: float | timedelta = 30) -> None:
-        """Return when the queue is not full: for producers, before their transaction begins.
-
-        Args:
-            queue: its name.
-            timeout: seconds, or a timedelta.
-
-        Raises:
-            QueueFull: it was full for all that time.
-        """
-        self.queues.wait_for_room(queue, timeout)
-
-    async def await_for_room(self, queue: str, *, timeout: float | timedelta = 30) -> None:  # noqa: ASYNC109 - as in wait_for_room
-        """As `wait_for_room`, in a thread."""
-        await asyncio.to_thread(self.wait_for_room, queue, timeout=timeout)
+        return self.inspector.job(id_of(job))
 
     def close(self) -> None:
         """Close the connections of this process; a later enqueue opens new ones."""
@@ -357,7 +275,3 @@ class PgQueue(Surroundings, Enqueuer, Waiting):
             )
         self._tasks[task.name] = task
         return task
-
-
-def _id(job: JobHandle | int) -> int:
-    return job if isinstance(job, int) else job.id

@@ -11,18 +11,18 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from pgqueue import handler, payload
+from pgqueue.actions import Edited
 from pgqueue.codec import is_sealed, opened
 from pgqueue.enqueue import contract
 from pgqueue.errors import InvalidJob, InvalidPayload, KeyMissing
-from pgqueue.operations import Edited
 from pgqueue.options import RequeueOptions
 from pgqueue.redaction import HIDDEN, Redaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pgqueue.actions import Stored
     from pgqueue.codec import Codec
-    from pgqueue.operations import Stored
     from pgqueue.tasks import Task
 
 

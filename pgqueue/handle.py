@@ -115,3 +115,8 @@ class JobHandle(Generic[R_co]):
                 f"use app.wait({self.id}) or app.result({self.id})"
             )
         return self._awaiting
+
+
+def id_of(job: JobHandle[Any] | int) -> int:
+    """The id of a job that is named by its handle, or by the id itself."""
+    return job if isinstance(job, int) else job.id

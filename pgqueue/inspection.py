@@ -22,7 +22,6 @@ from pgqueue.schema import attempts, jobs, progress
 from pgqueue.views import (
     COUNT_CAP,
     ENDED_BADLY,
-    REACH,
     AttemptView,
     Count,
     JobFilter,
@@ -36,6 +35,7 @@ from pgqueue.views import (
     Upkeep,
     WorkerView,
 )
+from pgqueue.views.upkeep import REACH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -1,8 +1,6 @@
-"""What an operator does to jobs: cancel, requeue, delete; under locks, and never by half.
+"""What an operator does to jobs, however many: in batches, at a pace, and never by half.
 
-Locks are taken in the order that enqueue takes them: key rows, sorted by (scope, key), then jobs
-by id. Each step is a statement of its own, because at READ COMMITTED only a new statement sees
-what a lock was waited for. What may happen to a job is decided here, from its locked state.
+What happens in one batch's transaction, and to which job, is `actions`.
 """
 
 from __future__ import annotations
@@ -10,86 +8,29 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-from pgqueue import key_rows, store
+from pgqueue import actions
+from pgqueue.actions import Report
 from pgqueue.enqueue import contract
-from pgqueue.errors import ConfigError, JobConflict, JobNotFound, PgQueueError
-from pgqueue.job import FINAL_STATES
-from pgqueue.views import ENDED_BADLY
+from pgqueue.errors import ConfigError
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from pgqueue.actions import Edit
     from pgqueue.client import OwnConnections
     from pgqueue.connections import Connection
-    from pgqueue.job import State
-    from pgqueue.key_rows import Key
 
 BATCH: Final = 1000
 """Jobs that one transaction changes at most: short locks, and little to do again if it fails."""
 
-REQUEUEABLE: Final = ENDED_BADLY
-
 ACTOR_LENGTH: Final = 200
 
 _unprintable: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
-
-WAITING: Final[tuple[State, ...]] = ("ready", "blocked")
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What became of the jobs that an action was asked for.
-
-    Attributes:
-        done: by id, what was done: cancelled, requested (a running job's worker was asked to
-            cancel it), requeued, deleted.
-        refused: by id, why nothing was done.
-    """
-
-    done: dict[int, str] = field(default_factory=dict)
-    refused: dict[int, PgQueueError] = field(default_factory=dict)
-
-    def only(self) -> str:
-        """What was done to the one job asked for; raises what refused it."""
-        for error in self.refused.values():
-            raise error
-        return next(iter(self.done.values()))
-
-
-class _Job(NamedTuple):
-    """What is read of a job before it is locked; but for the state nothing of it ever changes."""
-
-    id: int
-    state: str
-    task: str
-    scope: str
-    key: str | None
-
-
-class Stored(NamedTuple):
-    """What an edit must know of a job; arguments and meta are JSON text."""
-
-    task: str
-    version: int
-    args: str
-    meta: str
-
-
-class Edited(NamedTuple):
-    """New arguments, as they are stored, and a note that says which ones changed."""
-
-    version: int
-    args: str
-    note: str
-
-
-Edit = Callable[[Stored], Edited | None]
-"""New arguments for a job; None leaves them as they are. What it raises undoes the requeue."""
 
 OnBatch = Callable[[Report], object]
 """Takes the report of each batch when it is committed; the answer is empty then."""
@@ -121,7 +62,7 @@ class Operator:
             rate: jobs in a second, at most; None for as many as the database takes.
             on_batch: see OnBatch.
         """
-        return self._apply(_cancel, ids, states, rate, on_batch)
+        return self._apply(actions.cancel, ids, states, rate, on_batch)
 
     def requeue(
         self,
@@ -151,7 +92,7 @@ class Operator:
         """
         seconds = contract.patience("spread", spread)
         values = {"actor": _checked_actor(by), "spread": seconds}
-        action = partial(_requeue, values=values, edit=edit)
+        action = partial(actions.requeue, values=values, edit=edit)
         return self._apply(action, ids, states, rate, on_batch)
 
     def delete(
@@ -163,11 +104,11 @@ class Operator:
         on_batch: OnBatch | None = None,
     ) -> Report:
         """Delete final jobs, with what is recorded of them; the arguments are those of `cancel`."""
-        return self._apply(_delete, ids, states, rate, on_batch)
+        return self._apply(actions.delete, ids, states, rate, on_batch)
 
     def purge(self, ids: Iterable[int]) -> Report:
         """Delete jobs that wait to be run, as if they had never been enqueued."""
-        return self._apply(_purge, ids, (), None, None)
+        return self._apply(actions.purge, ids, (), None, None)
 
     def _apply(
         self,
@@ -221,135 +162,3 @@ def _checked_actor(by: Any) -> str | None:
         f"by={by!r}: expected who asks for it, in 1 to {ACTOR_LENGTH} characters without control "
         "characters"
     )
-
-
-def _cancel(
-    connection: Connection, ids: list[int], states: Collection[str], report: Report
-) -> None:
-    jobs = _lock_jobs(connection, ids, states, report)
-    for job_id, state in jobs.items():
-        if state in FINAL_STATES:
-            report.refused[job_id] = JobConflict(
-                f"job {job_id} is already {state}: there is nothing to cancel"
-            )
-    waiting = [job_id for job_id, state in jobs.items() if state in ("ready", "blocked")]
-    running = [job_id for job_id, state in jobs.items() if state == "running"]
-    _write(connection, "operator_cancel", waiting, "cancelled", report)
-    _write(connection, "operator_request_cancel", running, "requested", report)
-
-
-def _delete(
-    connection: Connection, ids: list[int], states: Collection[str], report: Report
-) -> None:
-    key_rows.lock_keys(
-        connection, {(job.scope, job.key) for job in _read(connection, ids) if job.key}
-    )
-    jobs = _lock_jobs(connection, ids, states, report)
-    for job_id, state in jobs.items():
-        if state not in FINAL_STATES:
-            report.refused[job_id] = JobConflict(
-                f"job {job_id} is {state}: cancel it first, then delete it"
-            )
-    final = [job_id for job_id, state in jobs.items() if state in FINAL_STATES]
-    _write(connection, "operator_delete", final, "deleted", report)
-
-
-def _purge(connection: Connection, ids: list[int], states: Collection[str], report: Report) -> None:
-    key_rows.lock_keys(
-        connection, {(job.scope, job.key) for job in _read(connection, ids) if job.key}
-    )
-    jobs = _lock_jobs(connection, ids, states, report)
-    for job_id, state in jobs.items():
-        if state not in WAITING:
-            report.refused[job_id] = JobConflict(
-                f"job {job_id} is {state} by now: only jobs that wait are purged"
-            )
-    waiting = [job_id for job_id, state in jobs.items() if state in WAITING]
-    _write(connection, "operator_delete", waiting, "purged", report)
-
-
-def _requeue(
-    connection: Connection,
-    ids: list[int],
-    states: Collection[str],
-    report: Report,
-    *,
-    values: dict[str, Any],
-    edit: Edit | None,
-) -> None:
-    found = _read(connection, ids)
-    keyed = {job.id: (job.scope, job.key) for job in found if job.key is not None}
-    ended = [job.id for job in found if job.state in REQUEUEABLE]
-    holders = key_rows.take_keys(
-        connection, {keyed[job_id]: job_id for job_id in ended if job_id in keyed}
-    )
-    for job_id, state in _lock_jobs(connection, ids, states, report).items():
-        if state not in REQUEUEABLE:
-            report.refused[job_id] = JobConflict(
-                f"job {job_id} is {state}: only jobs that are {', '.join(REQUEUEABLE)} can be "
-                "requeued"
-            )
-        elif job_id not in ended:
-            report.refused[job_id] = JobConflict(f"job {job_id} ended just now: try again")
-    ready = [job_id for job_id in ended if job_id not in report.refused]
-    held = key_rows.held_keys(connection, holders)
-    winners = _winners({id_: keyed[id_] for id_ in ready if id_ in keyed}, holders, held, report)
-    key_rows.hold_keys(connection, winners)
-    ready = [job_id for job_id in ready if job_id not in report.refused]
-    _write(connection, "operator_requeue", ready, "requeued", report, **values)
-    if edit is not None:
-        for job_id in ready:
-            _edit(connection, job_id, edit)
-
-
-def _edit(connection: Connection, job_id: int, edit: Edit) -> None:
-    [row] = store.execute(connection, "operator_read_args", {"id": job_id})
-    edited = edit(Stored(*row))
-    if edited is not None:
-        store.execute(connection, "operator_edit", {"id": job_id, **edited._asdict()})
-
-
-def _winners(
-    wanted: dict[int, Key], holders: dict[Key, int], held: Collection[Key], report: Report
-) -> dict[Key, int]:
-    """Which of the jobs gets each key; the others are refused, with the holder's id."""
-    winners: dict[Key, int] = {}
-    for job_id, key in wanted.items():
-        holder = holders[key]
-        first = holder if key in held or holder in wanted else winners.get(key, job_id)
-        if first == job_id:
-            winners[key] = job_id
-        else:
-            report.refused[job_id] = JobConflict(
-                f"job {job_id} cannot be requeued: job {first} holds its key {key[1]!r} in scope "
-                f"{key[0]!r}"
-            )
-    return winners
-
-
-def _read(connection: Connection, ids: Iterable[int]) -> list[_Job]:
-    rows = store.execute(connection, "operator_read_jobs", {"ids": list(ids)})
-    return [_Job(*row) for row in rows]
-
-
-def _lock_jobs(
-    connection: Connection, ids: list[int], states: Collection[str], report: Report
-) -> dict[int, str]:
-    """The locked jobs and their states; those that are gone or in another state are refused."""
-    rows = store.execute(connection, "operator_lock_jobs", {"ids": ids})
-    jobs: dict[int, str] = dict(rows.fetchall())
-    for job_id in ids:
-        if job_id not in jobs:
-            report.refused[job_id] = JobNotFound(f"no job has the id {job_id}")
-        elif states and jobs[job_id] not in states:
-            state = jobs.pop(job_id)
-            report.refused[job_id] = JobConflict(f"job {job_id} is {state} by now: left alone")
-    return jobs
-
-
-def _write(
-    connection: Connection, name: str, ids: list[int], word: str, report: Report, **values: Any
-) -> None:
-    if ids:
-        store.execute(connection, name, {"ids": ids, **values})
-        report.done.update(dict.fromkeys(ids, word))

@@ -11,6 +11,7 @@ from pgqueue import payload, store
 from pgqueue.codec import is_sealed, opened
 from pgqueue.enqueue import contract
 from pgqueue.errors import JobFailed, JobNotFound, WaitTimeout
+from pgqueue.handle import id_of
 from pgqueue.waits import Waits, settled
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ class Waiting:
 
     def wait(self, job: JobHandle[Any] | int, timeout: float | timedelta | None = None) -> State:
         """As `JobHandle.wait`, also for a job that another process enqueued."""
-        return self._results.wait(_id(job), timeout)
+        return self._results.wait(id_of(job), timeout)
 
     async def await_(
         self,
@@ -169,7 +170,7 @@ class Waiting:
         timeout: float | timedelta | None = None,
     ) -> State:
         """As `wait`, without blocking the event loop."""
-        return await self._results.await_(_id(job), timeout)
+        return await self._results.await_(id_of(job), timeout)
 
     @overload
     def result(self, job: JobHandle[R], timeout: float | timedelta | None = None) -> R: ...
@@ -177,7 +178,7 @@ class Waiting:
     def result(self, job: int, timeout: float | timedelta | None = None) -> Any: ...
     def result(self, job: Any, timeout: float | timedelta | None = None) -> Any:
         """As `JobHandle.result`, also for a job that another process enqueued."""
-        return self._results.result(_id(job), timeout)
+        return self._results.result(id_of(job), timeout)
 
     @overload
     async def aresult(self, job: JobHandle[R], timeout: float | timedelta | None = None) -> R: ...
@@ -185,7 +186,7 @@ class Waiting:
     async def aresult(self, job: int, timeout: float | timedelta | None = None) -> Any: ...
     async def aresult(self, job: Any, timeout: float | timedelta | None = None) -> Any:
         """As `result`, without blocking the event loop."""
-        return await self._results.aresult(_id(job), timeout)
+        return await self._results.aresult(id_of(job), timeout)
 
     @overload
     def results(
@@ -221,7 +222,7 @@ class Waiting:
             JobFailed: of the first that did not succeed, once all have ended.
             WaitTimeout: its `ids` are the jobs that have not ended.
         """
-        ids = [_id(job) for job in jobs]
+        ids = [id_of(job) for job in jobs]
         return self._read(ids, self._results.ended(ids, timeout), return_errors)
 
     async def aresults(
@@ -232,7 +233,7 @@ class Waiting:
         return_errors: bool = False,
     ) -> list[Any]:
         """As `results`, without blocking the event loop."""
-        ids = [_id(job) for job in jobs]
+        ids = [id_of(job) for job in jobs]
         return self._read(ids, await self._results.aended(ids, timeout), return_errors)
 
     def _read(
@@ -248,10 +249,6 @@ class Waiting:
                     yield error
 
         return list(read())
-
-
-def _id(job: JobHandle[Any] | int) -> int:
-    return job if isinstance(job, int) else job.id
 
 
 def _found(job: int, ended: Ended | None) -> Ended:

@@ -32,10 +32,11 @@ from pgqueue.errors import ConfigError
 from pgqueue.job import FINAL_STATES
 
 if TYPE_CHECKING:
+    from pgqueue.actions import Edit, Report
     from pgqueue.app import PgQueue
     from pgqueue.inspection import Inspector
     from pgqueue.job import State
-    from pgqueue.operations import Edit, Operator, Report
+    from pgqueue.operations import Operator
     from pgqueue.views import Count, JobFilter
 
 LIVE_STATES: "Final[tuple[State, ...]]" = ("ready", "blocked", "running")

@@ -67,7 +67,7 @@ def purge(
     as_json: Json = False,
 ) -> None:
     """Empty a queue: delete the jobs that wait in it, now or later due. Running ones go on."""
-    from pgqueue.operations import WAITING
+    from pgqueue.actions import WAITING
     from pgqueue.views import JobFilter
 
     with database(dsn) as app:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from pgqueue.actions import Report
     from pgqueue.errors import PgQueueError
-    from pgqueue.operations import Report
     from pgqueue.views import Count
 
 REFUSALS_SHOWN: Final = 20

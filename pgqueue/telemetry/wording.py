@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from pgqueue.telemetry import events, fields
 from pgqueue.telemetry.lines import JsonLines, TextLines
+from pgqueue.views import Count
+from pgqueue.views.upkeep import dead_kept, prune_behind
 
 if TYPE_CHECKING:
     from pgqueue.telemetry.events import Event
@@ -103,12 +105,10 @@ def _words(event: Event) -> Line:  # noqa: C901, PLR0911, PLR0912 - one case an 
                 f"{event.count} jobs past their retention deleted in {event.seconds:.0f} s"
             )
         case events.PruneBehind():
-            return logging.WARNING, (
-                f"prune is {event.overdue / 3600:.1f} h behind, at {event.rate:.0f} jobs/s: the "
-                "table grows; make tasks ephemeral, or look what slows the server down"
-            )
+            return logging.WARNING, prune_behind(event.overdue, event.rate)
         case events.DeadJobsKept():
-            return logging.WARNING, _dead(event)
+            dead = Count(event.count, event.more)
+            return logging.WARNING, dead_kept(dead, event.oldest)
         case events.QueueFilled():
             return logging.WARNING, (
                 f"queue {event.queue} is full: {event.depth} due jobs, max_depth is "
@@ -156,15 +156,6 @@ def _failed(event: events.JobFailed) -> Line:
     if event.delay is None:
         return logging.ERROR, f"{what} is dead: {reason}"
     return logging.WARNING, f"{what} failed, retried in {event.delay:.1f} s: {reason}"
-
-
-def _dead(event: events.DeadJobsKept) -> str:
-    more = "more than " if event.more else ""
-    return (
-        f"{more}{event.count} dead jobs are kept, one for {event.oldest / 86_400:.0f} days: "
-        "requeue or delete them (pgqueue jobs list --state dead), or let them be pruned (pgqueue "
-        "retention set '*' dead 30d)"
-    )
 
 
 def _stuck(event: events.HandlerStuck | events.StuckHandlerEnded) -> Line:

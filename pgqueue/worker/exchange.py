@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 
 from pgqueue import outcome, store
-from pgqueue.errors import ConnectionFailed, InvalidPayload
+from pgqueue.errors import ConnectionFailed
 from pgqueue.outcome import Succeeded, Unsuccessful
 from pgqueue.telemetry import events
 from pgqueue.worker.pace import Pace
+from pgqueue.worker.refusals import Refusals
 from pgqueue.worker.telling import Telling
 
 if TYPE_CHECKING:
@@ -47,12 +48,6 @@ CLAIMS_UNDER_WAY: Final = 2
 """The server works on one while the next waits there; a third in line gained nothing."""
 MOST_OWED: Final = 10 * store.BATCH
 """Outcomes on hand from which on nothing more is claimed: the table takes them too slowly."""
-CAREFUL_FOR: Final = 60.0
-"""Seconds to skip locked rows, once a finish has waited for one in vain."""
-
-LOCKED: Final = "55P03"
-BAD_VALUE: Final = ("22", "23", "54")  # a value was refused: data, integrity, program limit
-TRY_AGAIN: Final = ("40001", "40P01")  # the database's default is above READ COMMITTED
 
 
 class Exchange:
@@ -86,10 +81,10 @@ class Exchange:
         self._worker_id, self._lanes = worker_id, lanes
         self._intake, self._inbox, self._ledger = intake, inbox, ledger
         self._pace = Pace(settings.poll_interval, time.monotonic())
-        self._batch = store.BATCH
+        self._refusals = Refusals(ledger)
         self._claims = self._due = True
         self._armed = self._busy = self._unsure = False
-        self._poll_at = self._reconcile_at = self._careful_until = 0.0
+        self._poll_at = self._reconcile_at = 0.0
 
     def step(self) -> float:
         """Do what there is to do; the seconds until there may be more."""
@@ -98,7 +93,7 @@ class Exchange:
             pause = self._stream(now) if self._busy else self._step(now)
         except (psycopg.Error, ConnectionFailed) as error:
             self._drop(now)
-            return 0.0 if self._understands(error, now) else self._carrier.failed(error)
+            return 0.0 if self._refusals.understands(error, now) else self._carrier.failed(error)
         self._carrier.worked()
         return pause
 
@@ -110,12 +105,13 @@ class Exchange:
         if now >= self._reconcile_at or self._inbox.take_check():
             self._reconcile(connection, now)
         room = min(self._room(now), store.BATCH)
-        finishing = self._ledger.batch(self._batch)
+        finishing = self._refusals.batch()
         looking = room > 0 and (self._due or now >= self._poll_at or bool(finishing))
         suspect = self._intake.next_suspect()
         if finishing or looking or suspect is not None:
             # While it is unclear which outcome was refused, they go without a claim.
-            self._exchange(finishing, room if looking and not self._apart else 0, suspect, now)
+            claims = looking and not self._refusals.apart
+            self._exchange(finishing, room if claims else 0, suspect, now)
             return 0.0
         return self._idle(connection, room, now)
 
@@ -126,11 +122,11 @@ class Exchange:
         self._hear()
         if self._inbox.take_check():
             self._reconcile_at = now
-        calm = now < self._reconcile_at and self._claims and not self._apart
+        calm = now < self._reconcile_at and self._claims and not self._refusals.apart
         if not calm or self._ledger.asks(now) or self._intake.next_suspect():
             return self._leave_stream(now)
-        if not carrier.outcomes.under_way and (finishing := self._ledger.batch(self._batch)):
-            carrier.outcomes.go(finishing=finishing, careful=now < self._careful_until)
+        if not carrier.outcomes.under_way and (finishing := self._refusals.batch()):
+            carrier.outcomes.go(finishing=finishing, careful=self._refusals.careful(now))
         self._land_claims(now)
         if not self._busy:
             return self._leave_stream(now)
@@ -159,10 +155,6 @@ class Exchange:
                 line.give_up()
         self._ledger.unanswered()
         self._busy, self._unsure, self._reconcile_at = False, True, 0.0
-
-    @property
-    def _apart(self) -> bool:
-        return self._batch < store.BATCH
 
     def _hear(self) -> None:
         owe = self._ledger.owe
@@ -239,7 +231,7 @@ class Exchange:
             self._poll_at = min(self._poll_at, due)
             if attempt is not None:
                 self._tell(done, attempt.job)
-        self._batch = min(self._batch * 2, store.BATCH)
+        self._refusals.recorded()
 
     def _claimed(
         self, claimed: list[ClaimedJob], lanes: list[LaneClaim], room: int, now: float
@@ -327,25 +319,3 @@ class Exchange:
         """Whether nothing is held, nothing is left to record, and no claim may have been lost."""
         self._hear()
         return self._ledger.quiet() and not self._unsure
-
-    def _understands(self, error: psycopg.Error | ConnectionFailed, now: float) -> bool:
-        """Whether trying again at once will help, now that it is known what was wrong."""
-        state = getattr(error, "sqlstate", None) or ""
-        if state == LOCKED and now >= self._careful_until:
-            self._careful_until = now + CAREFUL_FOR
-            return True
-        return state in TRY_AGAIN or (state.startswith(BAD_VALUE) and self._isolate(error))
-
-    def _isolate(self, error: Exception) -> bool:
-        """A value was refused: halve the batch until it stands alone; then it is dead instead."""
-        sent = self._ledger.batch(self._batch)
-        if len(sent) > 1 or (sent and not self._apart):
-            self._batch = max(len(sent) // 2, 1)
-            return True
-        if not sent:
-            return False
-        refused = Unsuccessful(sent[0].id, sent[0].lease, "dead", ending="dead")
-        refused.error_type = InvalidPayload.__name__
-        refused.message = outcome.clean(f"PostgreSQL refused the outcome: {error}")
-        self._ledger.replace(sent[0], refused)
-        return sent[0] != refused

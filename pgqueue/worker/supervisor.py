@@ -8,30 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
-import os
 import queue
 import signal
-import sys
 import threading
 import time
-from subprocess import PIPE, Popen
 from typing import TYPE_CHECKING, Final
 
-import psycopg
-
-from pgqueue.errors import ConnectionFailed
 from pgqueue.telemetry import events, wording
 from pgqueue.telemetry.events import Events
 from pgqueue.worker import board as words, cells, loop
-from pgqueue.worker.board import Board
+from pgqueue.worker.burials import Burials, Death
 from pgqueue.worker.cells import Cells
 from pgqueue.worker.heartbeat import Heartbeat
 from pgqueue.worker.link import Link
 from pgqueue.worker.process import Order
 from pgqueue.worker.restarts import Restarts, reason
-from pgqueue.worker.steps.rescue import Rescue, bury
+from pgqueue.worker.spawn import Spawned
+from pgqueue.worker.steps.rescue import Rescue
 from pgqueue.worker.steps.rota import Rota, Step
 from pgqueue.worker.steps.suspects import WatchSuspects
 from pgqueue.worker.worker import RETIRED
@@ -46,86 +40,9 @@ if TYPE_CHECKING:
 
 FORCED: Final = 130
 """Exit code after a second signal."""
-STALLED: Final = 60.0
-"""Seconds without progress of a worker's engine after which it gets no more heartbeats."""
 TICK: Final = 0.05
 NEWS: Final = 100
 """Jobs in one line to a worker: a line this short is written whole, or not at all."""
-
-
-class Child:
-    """One worker's process, and what it shares with us."""
-
-    def __init__(self, order: Order, slots: int) -> None:
-        self.board = Board(slots)
-        self.born = time.monotonic()
-        self.cell = order.cell
-        self.progress, self.progress_at = -1, self.born
-        self.replaced = False
-        self.process = Popen(
-            [sys.executable, "-m", "pgqueue.worker.process"],
-            stdin=PIPE,
-            pass_fds=[self.board.fd],
-            start_new_session=True,
-        )
-        assert self.process.stdin is not None  # noqa: S101 - PIPE
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(dataclasses.replace(order, board=self.board.fd).line())
-            self.process.stdin.flush()
-
-    @property
-    def worker_id(self) -> int:
-        """The worker's row; 0 before it is registered and after it left."""
-        return self.board.get(words.WORKER)
-
-    @property
-    def listens(self) -> bool:
-        """Whether it takes news: a cell may be gone in a moment."""
-        return bool(self.board.get(words.READY)) and not self.cell
-
-    def makes_progress(self, now: float) -> bool:
-        """Whether its engine has moved lately."""
-        if (progress := self.board.get(words.PROGRESS)) != self.progress:
-            self.progress, self.progress_at = progress, now
-        return now - self.progress_at < STALLED
-
-    def send(self, number: int) -> None:
-        """Send it a signal."""
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(number)
-
-    def tell_dead(self, ids: Sequence[int]) -> None:
-        """Tell it of jobs that are dead, for the app's hooks; never waits for it.
-
-        Raises:
-            OSError: it does not listen.
-        """
-        assert self.process.stdin is not None  # noqa: S101 - PIPE
-        fd = self.process.stdin.fileno()
-        os.set_blocking(fd, False)
-        os.write(fd, json.dumps(list(ids)).encode() + b"\n")
-
-    def kill_group(self) -> None:
-        """End what is left of its process group: processes that handlers started."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-
-    def close(self) -> None:
-        """Give back what we shared."""
-        if self.process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self.process.stdin.close()
-        self.board.close()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Death:
-    """A worker whose process is gone: what the beat thread has to bury."""
-
-    worker_id: int
-    started: tuple[int, ...]
-    ended: tuple[int, ...]
-    intended: bool
 
 
 class Supervisor:
@@ -142,15 +59,14 @@ class Supervisor:
         self._order, self._settings = order, settings
         self._emit = Events(emit, self._hear)
         self._dead: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self._children: list[Child] = []
+        self._children: list[Spawned] = []
         self._start_at: list[float] = [0.0] * processes
         self._restarts = Restarts()
         self._cells = Cells(order)
         self._signals = 0
         self._was_ready = False
         self._code = 0
-        self._deaths: queue.SimpleQueue[Death] = queue.SimpleQueue()
-        self._unburied = 0
+        self._burials = Burials(settings, self._emit)
         self._wake = loop.Wake()
 
     def run(self) -> int:
@@ -165,7 +81,7 @@ class Supervisor:
                 self._pass_on()
                 time.sleep(TICK)
         finally:
-            self._wait_for_burials()
+            self._burials.wait()
             rota.closed = True
             self._wake()
         return self._code
@@ -196,12 +112,12 @@ class Supervisor:
         now = time.monotonic()
         for at in [at for at in self._start_at if at <= now]:
             self._start_at.remove(at)
-            self._children.append(Child(self._order, self._settings.slots))
+            self._children.append(Spawned(self._order, self._settings.slots))
 
     def _start_cell(self) -> None:
         running = [bool(child.board.running()) for child in self._children if child.cell]
         if not self._signals and self._cells.wants(running, time.monotonic()):
-            self._children.append(Child(self._cells.order, cells.SLOTS))
+            self._children.append(Spawned(self._cells.order, cells.SLOTS))
 
     def _reap(self) -> None:
         for child in list(self._children):
@@ -214,19 +130,12 @@ class Supervisor:
                 self._children.remove(child)
                 self._ended(child, code)
 
-    def _ended(self, child: Child, code: int) -> None:
+    def _ended(self, child: Spawned, code: int) -> None:
         child.kill_group()
         worker_id, started = child.worker_id, tuple(child.board.running())
-        fenced, asked = bool(child.board.get(words.FENCED)), self._signals > 0
+        asked = self._signals > 0
         if worker_id:
-            self._unburied += 1
-            forced = self._signals > 1
-            ended = (*child.board.ended_last(), *child.board.apart())
-            self._deaths.put(Death(worker_id, started, ended, intended=fenced or forced))
-            self._wake()
-            if not fenced and not asked:
-                name = f"process {child.process.pid}"
-                self._emit(events.WorkerDied(worker_id, name, reason(code)))
+            self._died(child, code, asked=asked)
         child.close()
         if asked and code == -signal.SIGTERM and not worker_id:
             code = 0  # told to stop before it could listen: it had taken nothing on
@@ -237,16 +146,30 @@ class Supervisor:
             pause = 0.0 if started or not code else self._restarts.pause(child.born, guilty=False)
             self._cells.ended(time.monotonic(), pause)
         elif not self._was_ready and code > 0:
-            # It cannot even start: the app does not import, the schema is behind.
-            self._code = code
-            self._signals = max(self._signals, 1)
-            self._start_at = []
-            for other in self._children:
-                other.send(signal.SIGTERM)
+            self._give_up(code)
         else:
             self._replace(child, self._restarts.pause(child.born, guilty=bool(started)))
 
-    def _replace(self, child: Child, pause: float) -> None:
+    def _died(self, child: Spawned, code: int, *, asked: bool) -> None:
+        """It ended without a word: its row stands, and perhaps its jobs."""
+        board, fenced = child.board, bool(child.board.get(words.FENCED))
+        started, ended = tuple(board.running()), (*board.ended_last(), *board.apart())
+        intended = fenced or self._signals > 1
+        self._burials.add(Death(child.worker_id, started, ended, intended=intended))
+        self._wake()
+        if not (fenced or asked):
+            name = f"process {child.process.pid}"
+            self._emit(events.WorkerDied(child.worker_id, name, reason(code)))
+
+    def _give_up(self, code: int) -> None:
+        """It cannot even start: the app does not import, the schema is behind."""
+        self._code = code
+        self._signals = max(self._signals, 1)
+        self._start_at = []
+        for other in self._children:
+            other.send(signal.SIGTERM)
+
+    def _replace(self, child: Spawned, pause: float) -> None:
         """Start another worker in a child's place, once; one that retires may still be draining."""
         if not child.replaced and not self._signals:
             child.replaced = True
@@ -276,7 +199,7 @@ class Supervisor:
         steps: dict[str, Step] = {"heartbeat": heartbeat, "rescue": rescue, "suspects": watch}
 
         def urgent(connection: Connection) -> None:
-            if self._bury(connection):
+            if self._burials.bury(connection):
                 rota.soon("suspects")
 
         rota = Rota(link, steps, self._emit, urgent=urgent)
@@ -297,25 +220,6 @@ class Supervisor:
         for child in list(self._children):
             if child.worker_id in ids:
                 child.board.put(words.BURIED, 1)
-
-    def _bury(self, connection: Connection) -> bool:
-        """Bury who has died; whether somebody has."""
-        if self._deaths.empty():
-            return False
-        while not self._deaths.empty():
-            death = self._deaths.get()
-            try:
-                bury(connection, self._settings, emit=self._emit, **dataclasses.asdict(death))
-            except (psycopg.Error, ConnectionFailed):
-                self._deaths.put(death)
-                raise
-            self._unburied -= 1
-        return True
-
-    def _wait_for_burials(self) -> None:
-        deadline = time.monotonic() + self._settings.statement_timeout
-        while self._unburied and time.monotonic() < deadline:
-            time.sleep(TICK)
 
 
 def run(

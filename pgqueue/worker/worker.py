@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
-from pgqueue import listen, pruning, revision, store
+from pgqueue import pruning, revision, store
 from pgqueue.errors import ConnectionFailed
 from pgqueue.telemetry import events
 from pgqueue.telemetry.events import Events
 from pgqueue.worker import board as words, identity, loop
+from pgqueue.worker.attendants import TURNS, Attendants
 from pgqueue.worker.board import Board
 from pgqueue.worker.carrier import Carrier
 from pgqueue.worker.crew import Crew
 from pgqueue.worker.endings import Endings
 from pgqueue.worker.exchange import Exchange
-from pgqueue.worker.heartbeat import Heartbeat
 from pgqueue.worker.hooks import HookRunner, moments
 from pgqueue.worker.inbox import Inbox
 from pgqueue.worker.intake import Intake
@@ -29,23 +29,11 @@ from pgqueue.worker.parts import Attempt
 from pgqueue.worker.registry import Registry
 from pgqueue.worker.reports import Reports
 from pgqueue.worker.retirement import Retirement
-from pgqueue.worker.steps import (
-    dead,
-    depths,
-    effects,
-    expire,
-    keys,
-    leftovers,
-    probe,
-    progress,
-    prune,
-)
-from pgqueue.worker.steps.rescue import Rescue
-from pgqueue.worker.steps.rota import Rota, Step
+from pgqueue.worker.steps.probe import Probe
 from pgqueue.worker.stuck import Stuck
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from pgqueue.app import PgQueue
     from pgqueue.config import Settings
@@ -109,7 +97,7 @@ class Worker:
         self._wake = loop.Wake()
         self._reports = Reports()
         self._inbox = Inbox(self._wake, self._reports)
-        self._probe = probe.Probe(settings, self._queues, self._inbox.heads)
+        self._probe = Probe(settings, self._queues, self._inbox.heads)
         self._keeper = Keeper(dsn, settings, app.codec)
         self._stopping_since: float | None = None
         self._cut: int | None = None
@@ -148,7 +136,7 @@ class Worker:
         wake, reports = self._wake, self._reports
         carrier = Carrier(link, claims, self._settings, **me, wake=wake, reports=reports)
         exchange = self._make_exchange(carrier, executors)
-        close_parts = self._start_parts()
+        attendants = self._attend()
         if self.hooks is not None:
             self.hooks.worker_started(self.worker_id, self._name, self._queues)
         self._board.put(words.READY, 1)
@@ -156,7 +144,7 @@ class Worker:
             loop.run(lambda: self._step(exchange), self._wake)
             return self._leave(link)
         finally:
-            close_parts()
+            attendants.close()
             carrier.close()
             for executor in executors.values():
                 executor.close()
@@ -175,9 +163,7 @@ class Worker:
     def _register(self, connection: Connection) -> None:
         revision.check(connection)
         settings = self._settings
-        steps = (probe, expire, keys, depths, leftovers, effects, prune, dead)
-        names = [step.NAME for step in steps]
-        store.run(connection, settings, "add_steps", {"names": names})
+        store.run(connection, settings, "add_steps", {"names": list(TURNS)})
         said = [(task.name, task.retention) for task in self._app.tasks.values()]
         pruning.announce(connection, settings, said)
         before = time.monotonic_ns()
@@ -216,88 +202,22 @@ class Worker:
             emit=self._emit,
         )
 
-    def _start_parts(self) -> Callable[[], None]:
-        """Start the parts that have threads of their own; a call that ends them."""
-        rotas = [] if self._cell else [self._maintenance()]
+    def _attend(self) -> Attendants:
+        """Start the parts that have threads of their own."""
+        attendants = Attendants(
+            self._dsn,
+            self._settings,
+            self._emit,
+            worker_id=self.worker_id,
+            inbox=self._inbox,
+        )
+        if not self._cell:
+            attendants.start_maintenance(self._probe, self._reports)
         if self._alone:
-            rotas.append(self._own_heartbeat())
-        wakes = [loop.Wake() for _ in rotas]
-        threads = [
-            loop.start("maintenance", rota.step, wake)
-            for rota, wake in zip(rotas, wakes, strict=True)
-        ]
-        listener = self._listener() if self._settings.listen else None
-        if listener is not None:
-            threads.append(loop.start("listen", listener.step, loop.Wake()))
-            self._wake.source = listener
-
-        def close() -> None:
-            if listener is not None:
-                listener.close()
-            for rota, wake in zip(rotas, wakes, strict=True):
-                rota.closed = True
-                wake()
-            for thread in threads:
-                thread.join(GRACE)
-
-        return close
-
-    def _maintenance(self) -> Rota:
-        link = Link("maintenance", self._dsn, self._settings, self._emit)
-        steps: dict[str, Step] = {
-            probe.NAME: self._probe,
-            expire.NAME: expire.Expire(self._settings, self._emit),
-            keys.NAME: keys.SweepKeys(self._settings),
-            depths.NAME: depths.CountDepths(self._settings, self._emit),
-            prune.NAME: prune.Prune(self._settings, self._emit),
-            dead.NAME: dead.WatchDead(self._settings, self._emit),
-            leftovers.NAME: leftovers.SweepLeftovers(self._settings),
-            progress.NAME: progress.WriteProgress(self._settings, self._reports),
-            effects.NAME: effects.SweepEffects(self._settings),
-        }
-        return Rota(link, steps, self._emit)
-
-    def _own_heartbeat(self) -> Rota:
-        link = Link("heartbeat", self._dsn, self._settings, self._emit)
-        heartbeat = Heartbeat(
-            self._settings,
-            lambda: [self.worker_id],
-            lambda _, at: self._board.put(words.BEAT, int(at * 1e9)),
-            lambda _: self._board.put(words.BURIED, 1),
-        )
-        rescuer = Rescue(self._settings, self._emit, heartbeat.trusted_since)
-        steps: dict[str, Step] = {"heartbeat": heartbeat, "rescue": rescuer}
-        return Rota(link, steps, self._emit)
-
-    def _listener(self) -> listen.Listener:
-        channels = [listen.QUEUE_PREFIX + queue for queue in self._queues]
-        link = Link("listen", self._dsn, self._settings, self._emit)
-        return listen.Listener(
-            self._settings.listen_dsn or self._dsn,
-            self._settings,
-            [*channels, listen.WORKER_CHANNEL],
-            heard=self._heard,
-            connected=self._listening,
-            failed=link.failed,
-            lent=True,
-        )
-
-    def _heard(self, channel: str, payload: str) -> None:
-        """A notification; anybody may send any, so nothing in it is trusted."""
-        if channel == listen.WORKER_CHANNEL:
-            if payload == str(self.worker_id):
-                self._inbox.check()
-            return
-        digits = payload.removeprefix("-")
-        priority = int(payload) if digits.isascii() and digits.isdigit() else 0
-        self._inbox.notified(channel.removeprefix(listen.QUEUE_PREFIX), priority)
-
-    def _listening(self, connected: bool) -> None:
-        self._inbox.listening = connected
-        if connected:
-            # What was said while nobody listened: new jobs, and cancels.
-            self._inbox.look()
-            self._inbox.check()
+            attendants.start_heartbeat(self._board)
+        if self._settings.listen:
+            self._wake.source = attendants.start_listener(self._queues)
+        return attendants
 
     # -- running and stopping ----------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from pgqueue import store
+from pgqueue.actions import Report
 from pgqueue.app import PgQueue
 from pgqueue.config import Settings
 from pgqueue.crypto import AesGcmCodec
@@ -22,7 +23,7 @@ from pgqueue.errors import (
     KeyMissing,
     PayloadTooLarge,
 )
-from pgqueue.operations import BATCH, Report
+from pgqueue.operations import BATCH
 from tests.store.tables import Background
 from tests.waiting import wait_until
 

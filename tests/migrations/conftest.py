@@ -12,7 +12,7 @@ from alembic.config import Config
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-from pgqueue import migrate, schema
+from pgqueue import ddl, migrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,13 +29,13 @@ comment on table pgqueue.extra is '100%, %s, %% and :name at 10:30';
 
 @pytest.fixture(scope="session")
 def built_dsn(databases: Databases) -> Iterator[str]:
-    """A database with what schema.py says, made without any migration."""
+    """A database with what schema.py and ddl.py say, made without any migration."""
     with databases.fresh() as dsn:
         engine = create_engine(
             "postgresql+psycopg://", creator=lambda: psycopg.connect(dsn), poolclass=NullPool
         )
         with engine.begin() as connection:
-            schema.create_all(connection)
+            ddl.create_all(connection)
         yield dsn
 
 

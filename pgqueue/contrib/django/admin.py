@@ -20,10 +20,11 @@ from django.utils import formats, timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
 
+from pgqueue.actions import REQUEUEABLE
 from pgqueue.contrib.django.application import app_for
 from pgqueue.contrib.django.models import Attempt, Job, Progress, Worker
 from pgqueue.job import FINAL_STATES
-from pgqueue.operations import ACTOR_LENGTH, REQUEUEABLE
+from pgqueue.operations import ACTOR_LENGTH
 from pgqueue.redaction import MARK, Redaction
 from pgqueue.views import COUNT_CAP
 
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
     from django.http import HttpRequest
 
-    from pgqueue.operations import Operator, Report
+    from pgqueue.actions import Report
+    from pgqueue.operations import Operator
 
 NEWEST: Final = 1000
 """Jobs whose queues and tasks the filters offer."""

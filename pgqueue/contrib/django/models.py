@@ -162,6 +162,7 @@ class Worker(ReadOnlyModel):
     version = models.TextField()
     concurrency = models.IntegerField()
     threads = models.IntegerField()
+    children = models.IntegerField()
     started_at = models.DateTimeField()
     heartbeat_at = models.DateTimeField()
     ttl = models.DurationField()

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from pgqueue import store
 from pgqueue.telemetry import events
-from pgqueue.views import COUNT_CAP, MANY_DEAD, OLD_DEAD, REACH
+from pgqueue.views import COUNT_CAP
+from pgqueue.views.upkeep import REACH, are_many_dead
 
 if TYPE_CHECKING:
     from pgqueue.config import Settings
@@ -32,7 +33,7 @@ class WatchDead:
         if store.run(connection, self._settings, "take_step", turn):
             bounds = {"cap": COUNT_CAP + 1, "reach": REACH}
             [(count, oldest)] = store.run(connection, self._settings, "count_dead", bounds)
-            if count >= MANY_DEAD or (oldest or 0.0) > OLD_DEAD:
+            if are_many_dead(count, oldest):
                 counted = min(count, COUNT_CAP)
                 self._emit(events.DeadJobsKept(counted, count > COUNT_CAP, oldest or 0.0))
         return LOOK

@@ -13,16 +13,20 @@ from django.db import NotSupportedError, connections
 from django.db.migrations.loader import MigrationLoader
 from django.test import override_settings
 from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy.dialects import postgresql
 
 from pgqueue import migrate, revision
 from pgqueue.contrib.django import checks
 from pgqueue.contrib.django.configuration import configuration, databases, dsn_of, queues
-from pgqueue.contrib.django.models import Attempt, Job, Worker
+from pgqueue.contrib.django.models import Attempt, Job, Progress, Worker
 from pgqueue.contrib.django.schema import current_revision
 from pgqueue.errors import ConfigError
+from pgqueue.schema import metadata
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from sqlalchemy import Column
 
     Sql = psycopg.Connection[Any]
 
@@ -225,3 +229,33 @@ def test_the_models_read_and_refuse_to_write(sql: Sql, tasks: ModuleType) -> Non
     ):
         with pytest.raises(NotSupportedError, match="only read"):
             write()
+
+
+LEFT_OUT = {
+    "jobs": {"suspect"},  # pgqueue's own, as `sequence` and `suspect_id`
+    "attempts": {"old_args"},  # may hold what a task redacts
+    "workers": {"queues", "suspect_id"},  # an array: a field of Django's PostgreSQL app alone
+    "progress": {"lease", "sequence"},
+}
+
+
+@pytest.mark.parametrize("model", [Job, Attempt, Progress, Worker])
+@pytest.mark.usefixtures("project")
+def test_the_models_are_what_their_tables_are(model: Any) -> None:
+    table = metadata.tables[model._meta.db_table.replace('"', "")]
+    said = {
+        field.column: (field.db_type(connections["default"]), field.null)
+        for field in model._meta.concrete_fields
+        if field.column
+    }
+    stored = {
+        column.name: (_type(column), bool(column.nullable))
+        for column in table.columns
+        if column.name not in LEFT_OUT[table.name]
+    }
+    assert said == stored
+
+
+def _type(column: Column[Any]) -> str:
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    return column.type.compile(dialect).partition(" COLLATE")[0].lower()
