@@ -15,14 +15,16 @@ from pgqueue import outcome, store
 from pgqueue._version import __version__
 from pgqueue.errors import ControlFlow, UnknownTask
 from pgqueue.job import ClaimedJob
-from pgqueue.outcome import HeldBack, Lost, Succeeded, Unsuccessful
+from pgqueue.outcome import Ephemeral, HeldBack, Lost, Succeeded, Unsuccessful
 from pgqueue.testing.ageing import ageing
 from pgqueue.testing.asking import Run, ask, ask_claim
+from pgqueue.testing.judging import Performed
 from pgqueue.testing.looking import looking
-from pgqueue.testing.performing import Performed
 from pgqueue.testing.values import Drained, RanJob
+from pgqueue.worker import execution
 from pgqueue.worker.parts import Attempt
 from pgqueue.worker.registry import Registry
+from pgqueue.worker.reports import Reports
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -178,7 +180,10 @@ def _performed(app: PgQueue, job: ClaimedJob) -> Asking[Performed]:
         )
     if job.expired:
         return Performed(outcome.expired(job))
-    performed: Performed = yield Run(Attempt(job, task))
+    attempt = Attempt(job, task, Reports())
+    performed: Performed = yield Run(attempt)
+    if said := execution.last_words(attempt):
+        yield ask("progress", **said)
     return performed
 
 
@@ -186,7 +191,8 @@ def _recorded(done: Outcome) -> Asking[bool]:
     """Record an outcome, as an exchange does; whether its lease still stood."""
     if isinstance(done, Succeeded):
         values = store._successes([done])  # noqa: SLF001 - an exchange of one, without its wire
-        return bool((yield ask("finish_succeeded", **values)))
+        deleted = isinstance(done, Ephemeral)
+        return bool((yield ask("finish_ephemeral" if deleted else "finish_succeeded", **values)))
     if isinstance(done, Unsuccessful):
         outcomes = store._documents([done])  # noqa: SLF001 - as above
         return bool((yield ask("finish_unsuccessful", outcomes=outcomes, worker=NAME)))

@@ -16,7 +16,7 @@ from pgqueue.testing.ageing import ageing, ids_of, seconds_of
 from pgqueue.testing.asking import Run
 from pgqueue.testing.async_hosts import AsyncHost, async_host_of
 from pgqueue.testing.calls import callee_of
-from pgqueue.testing.hosts import Host, host_of, is_django
+from pgqueue.testing.choosing import host_of, is_django
 from pgqueue.testing.looking import asserting, looking
 from pgqueue.testing.matching import expect
 from pgqueue.testing.performing import aperform, perform
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from pgqueue.job import State
     from pgqueue.testing.asking import Asking
+    from pgqueue.testing.hosts import Host
     from pgqueue.testing.values import Drained, RanJob, SeenJob
 
     Jobs = JobHandle[Any] | SeenJob | int | Iterable[JobHandle[Any] | SeenJob | int]
