@@ -81,6 +81,7 @@ class RanJob:
         job: the job afterwards; None when it is gone.
         delay: seconds until it runs again; 0 when it will not.
         error: what the handler raised, Retry, Snooze, Dead and Cancel included.
+        hook_errors: what hooks raised that were told of this attempt.
     """
 
     id: int
@@ -89,6 +90,7 @@ class RanJob:
     job: SeenJob | None
     delay: float = 0.0
     error: BaseException | None = None
+    hook_errors: tuple[BaseException, ...] = ()
 
     @property
     def state(self) -> State | None:
