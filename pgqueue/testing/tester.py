@@ -19,6 +19,7 @@ from pgqueue.testing.calls import callee_of
 from pgqueue.testing.choosing import host_of, is_django
 from pgqueue.testing.looking import asserting, looking
 from pgqueue.testing.matching import expect
+from pgqueue.testing.pruning import pruning
 from pgqueue.testing.running import Terms, draining, raise_error, running_one
 
 if TYPE_CHECKING:
@@ -217,6 +218,20 @@ class JobTester:
     async def aage(self, span: float | timedelta, *, jobs: Jobs | None = None) -> None:
         """As `age`, on an event loop."""
         await self._aanswered(ageing(seconds_of(span), ids_of(jobs)))
+
+    def prune(self) -> int:
+        """Delete the jobs that are past their retention by now, as a worker would.
+
+        With what this app and its tasks say of retention, but for what an operator has set.
+
+        Returns:
+            How many went.
+        """
+        return self._answered(pruning(self.app))
+
+    async def aprune(self) -> int:
+        """As `prune`, on an event loop."""
+        return await self._aanswered(pruning(self.app))
 
     def inline(self, *tasks: Any, raises: bool = True) -> AbstractContextManager[None]:
         """While the block runs, what this app enqueues runs at once, inside of the enqueue.
