@@ -38,7 +38,7 @@ class Loan:
 
     def __init__(self, attempt: Attempt, session: Session | None = None) -> None:
         self._attempt, self._session = attempt, session
-        self._connection: Connection | None = None
+        self._guarded: dict[str, Any] = {}
         self._transaction: Any = None
         self._ended: str | None = None
 
@@ -54,13 +54,18 @@ class Loan:
         session.join_transaction_mode = "create_savepoint"
         session.begin()
         self._transaction = session.get_transaction()
-        self._connection = session.connection()
-        # Not by events: those come when SQLAlchemy has given the test's transaction up already.
-        vars(connection).update(
+        own = session.connection()
+        self.guard(own)
+        return own
+
+    def guard(self, connection: Any) -> None:
+        """Let nobody end the test's transaction through this connection, until it is taken back."""
+        # Not by SQLAlchemy's events: those come when it has given that transaction up already.
+        self._guarded = vars(connection)
+        self._guarded.update(
             commit=partial(self._refuse, "tried to commit"),
             rollback=partial(self._refuse, "tried to roll back"),
         )
-        return self._connection
 
     def finish(self) -> None:
         """Write what the session holds.
@@ -68,9 +73,9 @@ class Loan:
         Raises:
             TransactionEnded: the handler committed or rolled back.
         """
+        self._refuse_ended()
         if self._session is None:
             return
-        self._refuse_ended()
         if self._session.get_transaction() is not self._transaction:
             raise TransactionEnded(ENDED.format(what="ended"))
         self._session.flush()
@@ -84,9 +89,9 @@ class Loan:
         """Take back what was lent."""
         context = self._attempt.context()
         context.sync_connection = context.async_connection = context.own = None
-        if self._connection is not None and self._session is not None:
-            for word in ("commit", "rollback"):
-                vars(self._connection).pop(word)
+        for word in ("commit", "rollback"):
+            self._guarded.pop(word, None)
+        if self._session is not None:
             self._session.close()
 
     def _refuse_ended(self) -> None:
@@ -149,7 +154,9 @@ def _lend_driver(attempt: Attempt, driver: Driver | None) -> Loan:
         context.async_connection = driver
     else:
         context.sync_connection = driver
-    return Loan(attempt)
+    loan = Loan(attempt)
+    loan.guard(driver)
+    return loan
 
 
 def _no_session(attempt: Attempt, host: str) -> TypeError:
