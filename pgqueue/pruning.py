@@ -187,7 +187,14 @@ def announce(
     settings: Settings,
     tasks: Iterable[tuple[str, Mapping[State, float | None]]],
 ) -> None:
-    """Write what an app says: its settings for all tasks, and what its tasks say of themselves.
+    """Write what an app says: its settings for all tasks, and what its tasks say of themselves."""
+    store.run(connection, settings, "retention_write", announcement(settings, tasks))
+
+
+def announcement(
+    settings: Settings, tasks: Iterable[tuple[str, Mapping[State, float | None]]]
+) -> dict[str, list[Any]]:
+    """The parameters of retention_write.sql.
 
     The defaults are written as such for what nobody has said anything of.
     """
@@ -198,5 +205,4 @@ def announce(
     rows = [(who, name, state, keep) for who, name, keeps in said for state, keep in keeps.items()]
     names = ("set_by", "tasks", "states", "keeps")
     values = {name: [row[at] for row in rows] for at, name in enumerate(names)}
-    values["known"] = [name for name, _ in own]
-    store.run(connection, settings, "retention_write", values)
+    return values | {"known": [name for name, _ in own]}

@@ -15,6 +15,7 @@ from pgqueue import store
 from pgqueue.errors import PgQueueError
 
 if TYPE_CHECKING:
+    from pgqueue.hooks import Hook, JobEvent
     from pgqueue.worker.parts import Attempt
 
 T = TypeVar("T")
@@ -32,7 +33,14 @@ class Run(NamedTuple):
     attempt: Attempt
 
 
-Asking = Generator["Ask | Run", Any, T]
+class Tell(NamedTuple):
+    """Call a hook; answered with what it raised, or None."""
+
+    hook: Hook
+    event: JobEvent
+
+
+Asking = Generator["Ask | Run | Tell", Any, T]
 
 _place: Final = re.compile(r"%\((\w+)\)s|%%")
 _CLAIM_ALL: Final = "where job.state = 'ready'"

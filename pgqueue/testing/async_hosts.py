@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import psycopg
 from psycopg.rows import tuple_row
@@ -11,20 +11,15 @@ from psycopg.rows import tuple_row
 from pgqueue import connections
 from pgqueue.enqueue.callers import asyncpg, kinds, psycopg3, sqlalchemy
 from pgqueue.enqueue.callers.explained import explained
-from pgqueue.testing.hosts import (
-    AlchemyHost,
-    Driver,
-    Host,
-    SessionHost,
-    host_of,
-    is_open,
-    words_for,
-)
+from pgqueue.testing.choosing import host_of
+from pgqueue.testing.hosts import AlchemyHost, Driver, Host, SessionHost, is_open, words_for
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from pgqueue.app import PgQueue
+
+T = TypeVar("T")
 
 
 class AsyncHost(Protocol):
@@ -34,6 +29,9 @@ class AsyncHost(Protocol):
     async def begin(self, *, transactional: bool) -> Any: ...
     async def end(self, token: Any, *, undo: bool) -> None: ...
     async def driver(self) -> Driver | None: ...
+    async def alchemy(self) -> Any: ...
+    async def inside(self, call: Callable[[], T]) -> T:
+        """Call what uses the synchronous twin of the connection."""
 
 
 class _AsyncHost:
@@ -67,6 +65,12 @@ class _AsyncHost:
 
     async def driver(self) -> Driver | None:
         return None
+
+    async def alchemy(self) -> Any:
+        return None
+
+    async def inside(self, call: Callable[[], T]) -> T:
+        return call()
 
 
 class AsyncPsycopgHost(_AsyncHost):
@@ -109,39 +113,48 @@ class AsyncAlchemyHost:
         self._outside, self._inside = outside, inside
 
     async def rows(self, sql: str) -> list[Any]:
-        rows: list[Any] = await self._run(lambda: self._inside.rows(sql))
-        return rows
+        return await self.inside(lambda: self._inside.rows(sql))
 
     async def begin(self, *, transactional: bool) -> Any:
-        return await self._run(lambda: self._inside.begin(transactional=transactional))
+        return await self.inside(lambda: self._inside.begin(transactional=transactional))
 
     async def end(self, token: Any, *, undo: bool) -> None:
-        await self._run(lambda: self._inside.end(token, undo=undo))
+        await self.inside(lambda: self._inside.end(token, undo=undo))
 
     async def driver(self) -> Driver | None:
-        return cast("Driver | None", await self._run(self._inside.driver))
+        return await self.inside(self._inside.driver)
 
-    async def _run(self, call: Any) -> Any:
-        return await self._outside.run_sync(lambda _: call())
+    async def alchemy(self) -> Any:
+        return await self.inside(self._inside.alchemy)
+
+    async def inside(self, call: Callable[[], T]) -> T:
+        answer: T = await self._outside.run_sync(lambda _: call())
+        return answer
 
 
 class WrappedHost:
     """A synchronous host in asynchronous code: what it does blocks the event loop for a moment."""
 
     def __init__(self, host: Host) -> None:
-        self._host = host
+        self.host = host
 
     async def rows(self, sql: str) -> list[Any]:
-        return self._host.rows(sql)
+        return self.host.rows(sql)
 
     async def begin(self, *, transactional: bool) -> Any:
-        return self._host.begin(transactional=transactional)
+        return self.host.begin(transactional=transactional)
 
     async def end(self, token: Any, *, undo: bool) -> None:
-        self._host.end(token, undo=undo)
+        self.host.end(token, undo=undo)
 
     async def driver(self) -> Driver | None:
-        return self._host.driver()
+        return self.host.driver()
+
+    async def alchemy(self) -> Any:
+        return None  # of a synchronous one no coroutine can make use: see `host`
+
+    async def inside(self, call: Callable[[], T]) -> T:
+        return call()
 
 
 def async_host_of(app: PgQueue, connection: Any) -> AsyncHost:

@@ -16,11 +16,10 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
-from pgqueue.enqueue.callers import asyncpg, django, kinds, psycopg2, psycopg3, sqlalchemy
 from pgqueue.enqueue.callers.explained import explained
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
     from contextlib import AbstractContextManager
 
     from pgqueue.app import PgQueue
@@ -51,8 +50,14 @@ class Host(Protocol):
     def end(self, token: Any, *, undo: bool) -> None:
         """End it: keep what it wrote, unless that is to be undone, or the database refused it."""
 
+    async def arows(self, sql: str) -> list[Any]:
+        """As `rows`, for a coroutine that `complete` runs."""
+
     def driver(self) -> Driver | None:
         """The psycopg connection underneath, where there is one."""
+
+    def alchemy(self) -> Any:
+        """The SQLAlchemy Connection underneath, where there is one."""
 
     def complete(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run an `async def` handler to its end."""
@@ -63,6 +68,9 @@ class _Host:
 
     def rows(self, sql: str) -> list[Any]:
         raise NotImplementedError
+
+    async def arows(self, sql: str) -> list[Any]:
+        return self.rows(sql)
 
     def in_transaction(self) -> bool:
         """Whether what is written now can still be rolled back."""
@@ -88,6 +96,9 @@ class _Host:
         return True
 
     def driver(self) -> Driver | None:
+        return None
+
+    def alchemy(self) -> Any:
         return None
 
     def complete(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -182,6 +193,9 @@ class AlchemyHost(_Host):
         driver = self.connection().connection.driver_connection
         return driver if isinstance(driver, _DRIVERS) else None
 
+    def alchemy(self) -> Any:
+        return self.connection()
+
 
 class SessionHost(AlchemyHost):
     """A SQLAlchemy Session: its savepoints are its own, and flush what it holds."""
@@ -222,6 +236,11 @@ class DjangoHost(_Host):
         with explained, doomed(using=alias), self._connection.cursor() as cursor:
             cursor.execute(sql)
             return list(cursor.fetchall()) if cursor.description else []
+
+    async def arows(self, sql: str) -> list[Any]:
+        # On the thread of the test, as its handlers' ORM calls.
+        found: list[Any] = await sys.modules["asgiref.sync"].sync_to_async(self.rows)(sql)
+        return found
 
     def in_transaction(self) -> bool:
         return bool(self._connection.in_atomic_block)
@@ -288,51 +307,3 @@ class OwnHost(_Host):
 
     def driver(self) -> Driver | None:
         return self._handler.driver() if self._handler else None
-
-
-_HOSTS: Final[dict[Any, Callable[[Any], Host]]] = {
-    psycopg3.send: PsycopgHost,
-    psycopg2.send: Psycopg2Host,
-    sqlalchemy.send: AlchemyHost,
-    sqlalchemy.send_session: SessionHost,
-    django.send: DjangoHost,
-}
-ASYNC_KINDS: Final = (
-    psycopg3.asend,
-    asyncpg.asend,
-    sqlalchemy.asend,
-    sqlalchemy.asend_session,
-)
-
-
-def is_django(app: PgQueue, connection: Any) -> bool:
-    """Whether it is Django's, of which each thread has its own."""
-    if connection is None:
-        return getattr(app.producer(None), "alias", None) is not None
-    adapter, _ = kinds.find(connection)
-    return adapter is not None and adapter.send is django.send
-
-
-def host_of(app: PgQueue, connection: Any) -> Host:
-    """The host of a connection; without one, of Django's where the app is Django's, or the app's.
-
-    Raises:
-        TypeError: it is asynchronous, or of a kind that cannot be used here.
-    """
-    if connection is None:
-        alias = getattr(app.producer(None), "alias", None)
-        if alias is None:
-            return OwnHost(app)
-        connection = sys.modules["django.db"].connections[alias]
-    adapter, found = kinds.find(connection)
-    if adapter is not None and adapter.send in _HOSTS:
-        return _HOSTS[adapter.send](found)
-    name = f"{type(connection).__module__}.{type(connection).__qualname__}"
-    if adapter is not None and adapter.is_async:
-        raise TypeError(
-            f"{name} is asynchronous: use the asynchronous form, such as `await jobs.adrain()`"
-        )
-    raise TypeError(
-        f"pgqueue.testing cannot use {name}: expected a connection of psycopg, psycopg2, asyncpg, "
-        "SQLAlchemy (a Connection or Session, sync or async) or Django, or None"
-    )

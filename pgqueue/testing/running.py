@@ -9,26 +9,30 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pgqueue import outcome, store
 from pgqueue._version import __version__
 from pgqueue.errors import ControlFlow, UnknownTask
 from pgqueue.job import ClaimedJob
-from pgqueue.outcome import HeldBack, Lost, Succeeded, Unsuccessful
+from pgqueue.outcome import Ephemeral, HeldBack, Lost, Succeeded, Unsuccessful
 from pgqueue.testing.ageing import ageing
 from pgqueue.testing.asking import Run, ask, ask_claim
+from pgqueue.testing.judging import Performed
 from pgqueue.testing.looking import looking
-from pgqueue.testing.performing import Performed
+from pgqueue.testing.telling import telling
 from pgqueue.testing.values import Drained, RanJob
+from pgqueue.worker import execution
 from pgqueue.worker.parts import Attempt
 from pgqueue.worker.registry import Registry
+from pgqueue.worker.reports import Reports
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pgqueue.app import PgQueue
     from pgqueue.outcome import Outcome
+    from pgqueue.tasks import Task
     from pgqueue.testing.asking import Asking
     from pgqueue.testing.values import Ended
 
@@ -48,13 +52,15 @@ class Terms:
         queue: only this one; None for all.
         with_scheduled: when nothing is due, let time pass until something is.
         limit: attempts after which it gives up.
-        raises: raise what a handler raised, unless it is a word of control flow.
+        raises: raise what a handler raised, unless it is a word of control flow, or a hook.
+        hooks: call them.
     """
 
     queue: str | None = None
     with_scheduled: bool = False
     limit: int = 1000
     raises: bool = True
+    hooks: bool = True
 
 
 class _Next(NamedTuple):
@@ -73,14 +79,14 @@ def draining(app: PgQueue, terms: Terms) -> Asking[Drained]:
         if len(ran) >= terms.limit:
             yield ask("leave", worker_id=worker_id)
             raise AssertionError(_endless(ran, terms))
-        one = yield from _attempt(app, job_to_run, worker_id)
+        one = yield from _attempt(app, job_to_run, worker_id, hooks=terms.hooks)
         if one is None:
             passed.add(job_to_run.id)  # somebody else has it locked
             continue
         ran.append(one)
         if one.outcome == "released":
             passed.add(job_to_run.id)
-        if terms.raises and _is_error(one):
+        if terms.raises and _error(one) is not None:
             break
     yield ask("leave", worker_id=worker_id)
     if terms.raises and ran:
@@ -88,29 +94,34 @@ def draining(app: PgQueue, terms: Terms) -> Asking[Drained]:
     return Drained(ran)
 
 
-def running_one(app: PgQueue, job_id: int) -> Asking[RanJob | None]:
+def running_one(app: PgQueue, job_id: int, *, hooks: bool) -> Asking[RanJob | None]:
     """Run one job, if it is due; None where it is not."""
     job_to_run = yield from _next(Terms(), set(), only=job_id)
     if job_to_run is None:
         return None
     worker_id = yield from _registered()
-    ran = yield from _attempt(app, job_to_run, worker_id)
+    ran = yield from _attempt(app, job_to_run, worker_id, hooks=hooks)
     yield ask("leave", worker_id=worker_id)
     return ran
 
 
 def raise_error(ran: RanJob) -> None:
-    """Raise what the handler raised, with the job named, unless it is a word of control flow."""
+    """Raise what the handler raised, with the job named, or else what a hook did."""
     __tracebackhide__ = True
-    if ran.error is None or isinstance(ran.error, ControlFlow):
+    error = _error(ran)
+    if error is None:
         return
-    what = str(ran.job) if ran.job else f"job {ran.id} of {ran.task}"
-    ran.error.add_note(f"raised by {what}; its attempt is recorded as {ran.outcome!r}")
-    raise ran.error
+    if error is ran.error:
+        what = str(ran.job) if ran.job else f"job {ran.id} of {ran.task}"
+        error.add_note(f"raised by {what}; its attempt is recorded as {ran.outcome!r}")
+    raise error
 
 
-def _is_error(ran: RanJob) -> bool:
-    return ran.error is not None and not isinstance(ran.error, ControlFlow)
+def _error(ran: RanJob) -> BaseException | None:
+    """What makes a test fail: a word of control flow does not."""
+    if ran.error is not None and not isinstance(ran.error, ControlFlow):
+        return ran.error
+    return ran.hook_errors[0] if ran.hook_errors else None
 
 
 def _registered() -> Asking[int]:
@@ -141,7 +152,9 @@ def _next(terms: Terms, passed: set[int], only: int | None = None) -> Asking[_Ne
     return _Next(*lane)
 
 
-def _attempt(app: PgQueue, job_to_run: _Next, worker_id: int) -> Asking[RanJob | None]:
+def _attempt(
+    app: PgQueue, job_to_run: _Next, worker_id: int, *, hooks: bool
+) -> Asking[RanJob | None]:
     """Claim a job, run it and record what came of it; None where it cannot be claimed."""
     rows = yield ask_claim(
         only=job_to_run.id,
@@ -157,16 +170,22 @@ def _attempt(app: PgQueue, job_to_run: _Next, worker_id: int) -> Asking[RanJob |
     if not rows:
         return None
     job = ClaimedJob._make(rows[0])
-    done = yield from _performed(app, job)
+    task = Registry(app.tasks).find(job.task, job.version)
+    told = task if hooks else None
+    raised = (yield from telling(app, job, told)) if told and not job.expired else []
+    done = yield from _performed(app, job, task)
     recorded = yield from _recorded(done.outcome)
+    if told and recorded:
+        raised += yield from telling(app, job, told, done.outcome)
     jobs = yield from looking(app, id_=job.id)
     ended: Ended = _ended(done) if recorded else "lost"
     delay = done.outcome.delay if isinstance(done.outcome, Unsuccessful) else 0.0
-    return RanJob(job.id, job.task, ended, jobs[0] if jobs else None, delay, done.error)
+    return RanJob(
+        job.id, job.task, ended, jobs[0] if jobs else None, delay, done.error, tuple(raised)
+    )
 
 
-def _performed(app: PgQueue, job: ClaimedJob) -> Asking[Performed]:
-    task = Registry(app.tasks).find(job.task, job.version)
+def _performed(app: PgQueue, job: ClaimedJob, task: Task[..., Any] | None) -> Asking[Performed]:
     if task is None:
         known = ", ".join(sorted(app.tasks)) or "none"
         return Performed(
@@ -178,7 +197,10 @@ def _performed(app: PgQueue, job: ClaimedJob) -> Asking[Performed]:
         )
     if job.expired:
         return Performed(outcome.expired(job))
-    performed: Performed = yield Run(Attempt(job, task))
+    attempt = Attempt(job, task, Reports())
+    performed: Performed = yield Run(attempt)
+    if said := execution.last_words(attempt):
+        yield ask("progress", **said)
     return performed
 
 
@@ -186,7 +208,8 @@ def _recorded(done: Outcome) -> Asking[bool]:
     """Record an outcome, as an exchange does; whether its lease still stood."""
     if isinstance(done, Succeeded):
         values = store._successes([done])  # noqa: SLF001 - an exchange of one, without its wire
-        return bool((yield ask("finish_succeeded", **values)))
+        deleted = isinstance(done, Ephemeral)
+        return bool((yield ask("finish_ephemeral" if deleted else "finish_succeeded", **values)))
     if isinstance(done, Unsuccessful):
         outcomes = store._documents([done])  # noqa: SLF001 - as above
         return bool((yield ask("finish_unsuccessful", outcomes=outcomes, worker=NAME)))

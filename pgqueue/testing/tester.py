@@ -13,13 +13,13 @@ from pgqueue.job import NewJob
 from pgqueue.tasks import Task
 from pgqueue.testing import inline as inlining
 from pgqueue.testing.ageing import ageing, ids_of, seconds_of
-from pgqueue.testing.asking import Run
-from pgqueue.testing.async_hosts import AsyncHost, async_host_of
+from pgqueue.testing.answering import aanswered, answered
+from pgqueue.testing.async_hosts import async_host_of
 from pgqueue.testing.calls import callee_of
-from pgqueue.testing.hosts import Host, host_of, is_django
+from pgqueue.testing.choosing import host_of, is_django
 from pgqueue.testing.looking import asserting, looking
 from pgqueue.testing.matching import expect
-from pgqueue.testing.performing import aperform, perform
+from pgqueue.testing.pruning import pruning
 from pgqueue.testing.running import Terms, draining, raise_error, running_one
 
 if TYPE_CHECKING:
@@ -51,12 +51,13 @@ class JobTester:
             Django, a SQLAlchemy Connection or Session, sync or async. None: the app's own
             connections, which commit, as in production; for an app of `pgqueue.contrib.django`
             Django's connection, and so the transaction of its TestCase.
+        hooks: call the app's and its tasks' hooks (`on_success`, ...) as each outcome is recorded.
     """
 
-    def __init__(self, app: PgQueue, connection: Any = None) -> None:
+    def __init__(self, app: PgQueue, connection: Any = None, *, hooks: bool = True) -> None:
         if not isinstance(app, PgQueue):
             raise ConfigError(f"JobTester({app!r}): expected a PgQueue, and then the connection")
-        self.app, self.connection = app, connection
+        self.app, self.connection, self.hooks = app, connection, hooks
 
     def drain(
         self,
@@ -77,14 +78,16 @@ class JobTester:
                 passes until something is, as by `age`.
             limit: attempts after which AssertionError is raised.
             raises: raise what a handler raised, once its attempt is recorded, and stop there.
-                Retry, Snooze, Dead and Cancel are no errors. False records and goes on.
+                Retry, Snooze, Dead and Cancel are no errors. False records and goes on. What a hook
+                raises is handled alike.
 
         Raises:
-            Exception: what a handler raised, with a note that names the job.
+            Exception: what a handler or a hook raised, with a note that names the job.
             UnknownTask: a job of a task that this app does not have; with `raises`.
         """
         __tracebackhide__ = True
-        return self._answered(draining(self.app, Terms(queue, with_scheduled, limit, raises)))
+        terms = Terms(queue, with_scheduled, limit, raises, self.hooks)
+        return self._answered(draining(self.app, terms))
 
     async def adrain(
         self,
@@ -96,7 +99,7 @@ class JobTester:
     ) -> Drained:
         """As `drain`, on an event loop."""
         __tracebackhide__ = True
-        terms = Terms(queue, with_scheduled, limit, raises)
+        terms = Terms(queue, with_scheduled, limit, raises, self.hooks)
         return await self._aanswered(draining(self.app, terms))
 
     def run_job(self, task: Any, *args: Any, **kwargs: Any) -> RanJob:
@@ -109,7 +112,7 @@ class JobTester:
             kwargs: the same.
         """
         handle = self._handle(task, args, kwargs)
-        return _ran(self._answered(running_one(self.app, handle.id)), handle)
+        return _ran(self._answered(running_one(self.app, handle.id, hooks=self.hooks)), handle)
 
     async def arun_job(self, task: Any, *args: Any, **kwargs: Any) -> RanJob:
         """As `run_job`, on an event loop."""
@@ -117,7 +120,9 @@ class JobTester:
             handle = await self._producer().aone(_new_job(task, args, kwargs))
         else:
             handle = _handle_of(await task.aenqueue(*args, **kwargs))
-        return _ran(await self._aanswered(running_one(self.app, handle.id)), handle)
+        return _ran(
+            await self._aanswered(running_one(self.app, handle.id, hooks=self.hooks)), handle
+        )
 
     def enqueued(self, task: Any = None, *, states: Sequence[State] = WAITING) -> list[SeenJob]:
         """The jobs that wait to be run, in the order they were enqueued.
@@ -214,6 +219,20 @@ class JobTester:
         """As `age`, on an event loop."""
         await self._aanswered(ageing(seconds_of(span), ids_of(jobs)))
 
+    def prune(self) -> int:
+        """Delete the jobs that are past their retention by now, as a worker would.
+
+        With what this app and its tasks say of retention, but for what an operator has set.
+
+        Returns:
+            How many went.
+        """
+        return self._answered(pruning(self.app))
+
+    async def aprune(self) -> int:
+        """As `prune`, on an event loop."""
+        return await self._aanswered(pruning(self.app))
+
     def inline(self, *tasks: Any, raises: bool = True) -> AbstractContextManager[None]:
         """While the block runs, what this app enqueues runs at once, inside of the enqueue.
 
@@ -226,12 +245,12 @@ class JobTester:
         """
 
         def run(connection: Any, job_id: int) -> None:
-            other = JobTester(self.app, connection)
-            _raised(other._answered(running_one(self.app, job_id)), raises)
+            other = JobTester(self.app, connection, hooks=self.hooks)
+            _raised(other._answered(running_one(self.app, job_id, hooks=self.hooks)), raises)
 
         async def arun(connection: Any, job_id: int) -> None:
-            other = JobTester(self.app, connection)
-            _raised(await other._aanswered(running_one(self.app, job_id)), raises)
+            other = JobTester(self.app, connection, hooks=self.hooks)
+            _raised(await other._aanswered(running_one(self.app, job_id, hooks=self.hooks)), raises)
 
         return inlining.inline(self.app, [callee_of(task).name for task in tasks], run, arun)
 
@@ -249,7 +268,7 @@ class JobTester:
     def _answered(self, asking: Asking[T]) -> T:
         """Answer what a rule asks for, until it returns."""
         __tracebackhide__ = True
-        return _run(self.app, host_of(self.app, self.connection), asking)
+        return answered(self.app, host_of(self.app, self.connection), asking)
 
     async def _aanswered(self, asking: Asking[T]) -> T:
         __tracebackhide__ = True
@@ -257,41 +276,11 @@ class JobTester:
             # On the thread that Django's ORM calls of this test use.
             answer: T = await sys.modules["asgiref.sync"].sync_to_async(self._answered)(asking)
             return answer
-        return await _arun(self.app, async_host_of(self.app, self.connection), asking)
+        return await aanswered(self.app, async_host_of(self.app, self.connection), asking)
 
 
 def _name(task: Any) -> str | None:
     return None if task is None else callee_of(task).name
-
-
-def _run(app: PgQueue, host: Host, asking: Asking[T]) -> T:
-    __tracebackhide__ = True
-    answer: Any = None
-    while True:
-        try:
-            asked = asking.send(answer)
-        except StopIteration as done:
-            value: T = done.value
-            return value
-        if isinstance(asked, Run):
-            answer = perform(app, host, asked.attempt)
-        else:
-            answer = host.rows(asked.sql)
-
-
-async def _arun(app: PgQueue, host: AsyncHost, asking: Asking[T]) -> T:
-    __tracebackhide__ = True
-    answer: Any = None
-    while True:
-        try:
-            asked = asking.send(answer)
-        except StopIteration as done:
-            value: T = done.value
-            return value
-        if isinstance(asked, Run):
-            answer = await aperform(app, host, asked.attempt)
-        else:
-            answer = await host.rows(asked.sql)
 
 
 def _found(app: PgQueue, job: JobHandle[Any] | int) -> Asking[list[SeenJob]]:

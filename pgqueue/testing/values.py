@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pgqueue import codec, payload
 from pgqueue.errors import PgQueueError
 from pgqueue.job import ClaimedJob
+from pgqueue.views import ProgressView
 from pgqueue.worker import execution
 from pgqueue.worker.parts import Attempt
 from pgqueue.worker.registry import Registry
@@ -39,6 +40,8 @@ class SeenJob:
         args: of the handler's own types; JSON data where the app does not know the task.
         delay: seconds between its enqueue and `run_at`.
         result: of the type that the handler is annotated with.
+        progress: what the handler said last of it, with `done`, `total`, `message`; None where none
+            said anything.
     """
 
     id: int
@@ -59,6 +62,7 @@ class SeenJob:
     delay: float
     meta: Mapping[str, Any]
     result: Any
+    progress: ProgressView | None
     shown: str = field(repr=False)
 
     def __str__(self) -> str:
@@ -77,6 +81,7 @@ class RanJob:
         job: the job afterwards; None when it is gone.
         delay: seconds until it runs again; 0 when it will not.
         error: what the handler raised, Retry, Snooze, Dead and Cancel included.
+        hook_errors: what hooks raised that were told of this attempt.
     """
 
     id: int
@@ -85,6 +90,7 @@ class RanJob:
     job: SeenJob | None
     delay: float = 0.0
     error: BaseException | None = None
+    hook_errors: tuple[BaseException, ...] = ()
 
     @property
     def state(self) -> State | None:
@@ -135,6 +141,7 @@ def seen(app: PgQueue, text: str) -> SeenJob:
     task = Registry(app.tasks).find(row["task"], row["version"])
     row["args"], row["meta"] = _decoded(row, task)
     row["result"] = _result(row, task)
+    row["progress"] = _progress(row["progress"])
     row["shown"] = _shown(row, task)
     return SeenJob(**row)
 
@@ -160,6 +167,12 @@ def _result(row: dict[str, Any], task: Task[..., Any] | None) -> Any:
     if codec.is_sealed(value):
         value = payload.decode(codec.opened(task.codec, value, f"result of {task.name}"))
     return task.read_result(value)
+
+
+def _progress(said: dict[str, Any] | None) -> ProgressView | None:
+    if said is None:
+        return None
+    return ProgressView(**said | {"reported_at": datetime.fromisoformat(said["reported_at"])})
 
 
 def _shown(row: dict[str, Any], task: Task[..., Any] | None) -> str:

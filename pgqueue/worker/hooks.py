@@ -93,6 +93,33 @@ def moments(app: Hooked) -> set[Moment]:
     return found
 
 
+def hooks_for(app: Hooked, task: Task[..., object] | None, moment: Moment) -> tuple[Hook, ...]:
+    """Whom to call, in this order: the app's hooks, then the task's own."""
+    own = task.hooks.get(moment, ()) if task is not None else ()
+    return (*app.hooks.get(moment, ()), *own)
+
+
+def name_of(hook: Hook) -> str:
+    """How people find it in their code."""
+    return getattr(hook, "__qualname__", None) or repr(hook)
+
+
+def event_of(
+    moment: JobMoment, job: ClaimedJob, task: Task[..., object], done: Outcome | None = None
+) -> JobEvent:
+    """What hooks are told of an attempt: of its start, or of its outcome."""
+    args, meta = told.shown(job.args, job.meta, task.redaction)
+    more: dict[str, Any] = {}
+    if isinstance(done, Succeeded) and done.result is not None:
+        result = payload.decode(done.result)
+        more["result"] = None if is_sealed(result) else result
+    elif isinstance(done, Unsuccessful):
+        more |= {"error_type": done.error_type, "message": done.message}
+        more["delay"] = done.delay if moment == "retry" else None
+    names = (job.id, job.task, job.queue, job.attempt, job.max_attempts)
+    return JobEvent(moment, *names, args, meta, **more)
+
+
 class HookRunner:
     """Calls the hooks of one worker; safe from any thread, and waits for no hook unless it says so.
 
@@ -124,7 +151,7 @@ class HookRunner:
 
     def recorded(self, done: Outcome, attempt: Attempt | None) -> None:
         """An outcome is in the table; without an attempt, of a job that never started here."""
-        moment = _moment(done)
+        moment = moment_of(done)
         if attempt is None:
             if moment == "expired":
                 self.ended([done.id])
@@ -227,23 +254,12 @@ class HookRunner:
         self._runner.close()
 
     def _tell_start(self, job: ClaimedJob, task: Task[..., object]) -> None:
-        args, meta = told.shown(job.args, job.meta, task.redaction)
-        names = (job.id, job.task, job.queue, job.attempt, job.max_attempts)
-        self._call_all("start", task, JobEvent("start", *names, args, meta))
+        self._call_all("start", task, event_of("start", job, task))
 
     def _tell_outcome(
         self, moment: JobMoment, job: ClaimedJob, task: Task[..., object], done: Outcome
     ) -> None:
-        args, meta = told.shown(job.args, job.meta, task.redaction)
-        more: dict[str, Any] = {}
-        if isinstance(done, Succeeded) and done.result is not None:
-            result = payload.decode(done.result)
-            more["result"] = None if is_sealed(result) else result
-        elif isinstance(done, Unsuccessful):
-            more |= {"error_type": done.error_type, "message": done.message}
-            more["delay"] = done.delay if moment == "retry" else None
-        names = (job.id, job.task, job.queue, job.attempt, job.max_attempts)
-        self._call_all(moment, task, JobEvent(moment, *names, args, meta, **more))
+        self._call_all(moment, task, event_of(moment, job, task, done))
 
     def _tell_ended(self, ids: Sequence[int]) -> None:
         for state, id_, name, queue_, attempt, most, args, meta, kind, message in self._read(ids):
@@ -257,9 +273,8 @@ class HookRunner:
     ) -> None:
         if isinstance(event, JobEvent):
             fields.about.set((event.id, event.task, event.attempt, event.queue))
-        own = task.hooks.get(moment, ()) if task is not None else ()
-        for hook in (*self._app.hooks.get(moment, ()), *own):
-            name = getattr(hook, "__qualname__", None) or repr(hook)
+        for hook in hooks_for(self._app, task, moment):
+            name = name_of(hook)
             self._under_way = (name, time.monotonic())
             try:
                 self._call(hook, event)
@@ -292,7 +307,7 @@ def _size(job: ClaimedJob, done: Outcome | None = None) -> int:
     return len(job.args) + len(job.meta) + len(result or "")
 
 
-def _moment(done: Outcome) -> JobMoment | None:
+def moment_of(done: Outcome) -> JobMoment | None:
     """What a hook is told of an outcome; None for what is no news: released, snoozed, cut."""
     if isinstance(done, Succeeded | Settled):
         return "success"

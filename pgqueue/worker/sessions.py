@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pgqueue.worker.parts import Attempt
 
 
-def _handed(attempt: Attempt, session: Any, connection: Any, run: Any) -> OwnTransaction:
+def handed(attempt: Attempt, session: Any, connection: Any, run: Any) -> OwnTransaction:
     """What the handler gets."""
     prefix = "a" if attempt.task.is_async else ""
     if attempt.task.transactional == "session":
@@ -64,7 +64,7 @@ class Sessions:
                 except Exception as error:  # noqa: BLE001 - drivers have many errors for it
                     return finishing.no_connection(attempt, error)
                 connection = session.connection()
-                context.own = _handed(attempt, session, connection, _runner(session))
+                context.own = handed(attempt, session, connection, runner(session))
                 values = finishing.values(attempt, attempt.call(args), self._settings)
                 guard.finish(session, values)
                 session.commit()
@@ -128,7 +128,7 @@ class AsyncSessions:
                 except Exception as error:  # noqa: BLE001 - drivers have many errors for it
                     return finishing.no_connection(attempt, error)
                 connection = await session.connection()
-                context.own = _handed(attempt, session, connection, _async_runner(session))
+                context.own = handed(attempt, session, connection, async_runner(session))
                 values = finishing.values(attempt, await attempt.call(args), self._settings)
                 await session.run_sync(guard.finish, values)
                 await session.commit()
@@ -194,14 +194,18 @@ def _pool(settings: Settings, size: int) -> dict[str, Any]:
     }
 
 
-def _runner(session: Session) -> Callable[..., Any]:
+def runner(session: Session) -> Callable[..., Any]:
+    """What runs statements of pgqueue's in a session's transaction."""
+
     def run(name: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
         return alchemy.execute(session.connection(), name, values)
 
     return run
 
 
-def _async_runner(session: AsyncSession) -> Callable[..., Any]:
+def async_runner(session: AsyncSession) -> Callable[..., Any]:
+    """As `runner`, on an event loop."""
+
     async def run(name: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
         def inside(plain: Session) -> list[tuple[Any, ...]]:
             return alchemy.execute(plain.connection(), name, values)

@@ -37,6 +37,54 @@ TASKS = {
     }
 }
 """
+STEPS = """
+from django.contrib.auth.models import Group
+from django.test import TestCase
+
+from pgqueue import JobContext
+from pgqueue.contrib.django import app_for
+from pgqueue.testing import JobTester
+
+app, done = app_for(), []
+
+
+def add(name: str) -> int:
+    done.append(name)
+    return Group.objects.create(name=name).pk
+
+
+@app.task(name="adds")
+def adds(ctx: JobContext, name: str) -> int:
+    key = ctx.step("add", add, name)
+    if ctx.attempt == 1:
+        Group.objects.create(name=name)
+    ctx.progress(1, 1)
+    return key
+
+
+@app.task(name="aadds")
+async def aadds(ctx: JobContext, name: str) -> str:
+    found = await ctx.astep("upper", name.upper)
+    if ctx.attempt == 1:
+        raise ValueError(name)
+    return await ctx.aonce("again", found.lower)
+
+
+class StepTests(TestCase):
+    def test_a_step_outlives_the_attempt_that_is_undone(self) -> None:
+        job = adds.enqueue("cats")
+        jobs = JobTester(app)
+        assert jobs.drain(with_scheduled=True, raises=False).counts == {
+            "retried": 1, "succeeded": 1
+        }
+        assert done == ["cats"]
+        assert jobs.job(job).progress.share == 1
+
+    def test_steps_of_a_coroutine(self) -> None:
+        aadds.enqueue("dogs")
+        drained = JobTester(app).drain(with_scheduled=True, raises=False)
+        assert drained[1].result == "dogs"
+"""
 
 
 def run(folder: Path, dsn: str, *words: str) -> str:
@@ -61,7 +109,7 @@ def test_the_examples_for_pytest_pass(tmp_path: Path, empty_dsn: str) -> None:
         if "/" not in name:
             (tmp_path / name).write_text(code, "utf-8")
     said = run(tmp_path, empty_dsn, "pytest", "-q", "-p", "no:cacheprovider")
-    assert "6 passed" in said
+    assert "7 passed" in said
 
 
 def test_the_example_for_django_passes(tmp_path: Path, empty_dsn: str) -> None:
@@ -73,8 +121,9 @@ def test_the_example_for_django_passes(tmp_path: Path, empty_dsn: str) -> None:
         if not HAS_FRAMEWORK:
             code = code.replace("from django.tasks import", "from django_tasks import")
         (tmp_path / name).write_text(code, "utf-8")
+    (tmp_path / "shop" / "tests_steps.py").write_text(STEPS, "utf-8")
     said = run(tmp_path, empty_dsn, "django", "test", "--noinput")
-    assert "Ran 4 tests" in said
+    assert "Ran 6 tests" in said
 
 
 @pytest.mark.parametrize("name", [name for name in vars(JobTester) if not name.startswith("_")])

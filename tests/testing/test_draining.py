@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 
 import psycopg
@@ -12,7 +13,7 @@ import pytest
 from pgqueue.app import PgQueue
 from pgqueue.context import JobContext, current_job
 from pgqueue.crypto import AesGcmCodec
-from pgqueue.errors import UnknownTask
+from pgqueue.errors import TransactionEnded, UnknownTask
 from pgqueue.outcome import HeldBack
 from pgqueue.testing import JobTester
 from tests.testing.shop import Shop, declare, paid
@@ -162,6 +163,35 @@ def test_a_transactional_task_that_fails_leaves_nothing_but_its_attempt(
     assert paid(conn) == []
     assert jobs.enqueued(shop.note) == []
     assert jobs.enqueued(shop.charge)[0].attempt == 1
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_a_transactional_handler_cannot_end_the_transaction_of_the_test(
+    end: str, jobs: JobTester, shop: Shop, conn: Conn
+) -> None:
+    @shop.app.task(name="ends", transactional=True)
+    def ends(ctx: JobContext) -> None:
+        ctx.connection.execute("insert into orders values (1)")
+        with suppress(TransactionEnded):
+            getattr(ctx.connection, end)()
+
+    @shop.app.task(name="aends", transactional=True)
+    async def aends(ctx: JobContext) -> None:
+        await getattr(ctx.aconnection, end)()
+
+    conn.execute("insert into orders values (7)")
+    assert isinstance(jobs.run_job(ends).error, TransactionEnded)
+    assert conn.execute("select id from orders").fetchall() == [(7,)]
+    conn.rollback()
+    assert conn.execute("select id from orders").fetchall() == []
+
+    async def main() -> None:
+        async with await psycopg.AsyncConnection.connect(conn.info.dsn) as caller:
+            ran = await JobTester(shop.app, caller).arun_job(aends)
+            assert isinstance(ran.error, TransactionEnded)
+            await caller.rollback()
+
+    asyncio.run(main())
 
 
 def test_a_handler_that_breaks_the_transaction_is_undone_and_the_test_goes_on(

@@ -186,12 +186,6 @@ def test_a_transactional_task_without_a_fitting_connection_is_an_error_that_says
     ):
         JobTester(shop.app, caller).run_job(shop.charge, 1)
 
-    def on_session() -> None: ...
-
-    task = shop.app.task(name="on_session", transactional="session")(on_session)
-    with pytest.raises(TypeError, match=r"on_session is transactional='session': JobTester runs"):
-        jobs.run_job(task)
-
 
 def test_a_handler_whose_flush_fails_leaves_the_session_usable(shop: Shop, shared_dsn: str) -> None:
     with SYNC["session"](shared_dsn) as session:
