@@ -43,6 +43,14 @@ class WorkerStopped:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerBroken:
+    """A part of a worker failed by an error of pgqueue's own: it ends, and others take its jobs."""
+
+    worker_id: int
+    exception: BaseException = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerDied:
     """The supervisor saw a worker's process end without being asked to."""
 
@@ -288,6 +296,7 @@ Event = (
     | DatabaseBack
     | StepFailed
     | HookFailed
+    | WorkerBroken
     | HookSlow
     | HooksDropped
 )

@@ -23,10 +23,13 @@ LONGEST: Final = 800
 """Characters of a line: what a handler raised may be long, and is kept whole in `attempts`."""
 
 
+_WITH_TRACEBACK: Final = (events.HookFailed, events.WorkerBroken)
+
+
 def write(event: Event) -> None:
     """Log one event."""
     level, line = words(event)
-    exception = event.exception if isinstance(event, events.HookFailed) else None
+    exception = event.exception if isinstance(event, _WITH_TRACEBACK) else None
     extra = {"event": type(event).__name__, **fields.of_event(event)}
     log.log(level, line, extra=extra, exc_info=exception)
 
@@ -127,6 +130,12 @@ def _words(event: Event) -> Line:  # noqa: C901, PLR0911, PLR0912 - one case an 
             return logging.INFO, f"{event.part}: the database answers again"
         case events.StepFailed():
             return logging.WARNING, f"{event.step}: {event.error}; tries again at its next turn"
+        case events.WorkerBroken():
+            what = f"{type(event.exception).__name__}: {event.exception}"
+            return logging.CRITICAL, (
+                f"worker {event.worker_id} cannot go on, and ends: {what}; its jobs run again "
+                "elsewhere. Please report this: it is an error of pgqueue"
+            )
         case events.HookFailed():
             about = "" if event.job_id is None else f" for job {event.job_id}"
             return logging.ERROR, (

@@ -70,6 +70,10 @@ class Board:
         """As `running`, of those in processes of their own."""
         return sorted(-word for word in self._words[SLOTS : self._ended] if word < 0)
 
+    def busy(self) -> bool:
+        """Whether any handler runs, here or apart."""
+        return any(self._words[SLOTS : self._ended])
+
     def ended_last(self) -> list[int]:
         """The ids of jobs whose handlers were done; of most of them, the table knows."""
         return sorted({abs(word) for word in self._words[self._ended :] if word})

@@ -140,7 +140,7 @@ class Child:
             finally:
                 self._interruptible = False
         except Ended:  # a moment before its handler began, or after it was done
-            return execution.cut(attempt)
+            return execution.unsure(attempt, execution.cut(attempt))
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         """End the handler, if the worker asked for it.

@@ -13,6 +13,8 @@ from pgqueue.worker.messages import ChildOrder
 from pgqueue.worker.transactions import AsyncTransactions, Transactions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pgqueue.app import PgQueue
     from pgqueue.config import Settings
     from pgqueue.options import ExecutorName
@@ -41,11 +43,17 @@ class Crew:
         self._order = self._child_order(source)
 
     def executors(
-        self, outbox: Outbox, board: Board, stuck: Stuck, emit: Events
+        self,
+        outbox: Outbox,
+        board: Board,
+        stuck: Stuck,
+        emit: Events,
+        failed: Callable[[BaseException], None],
     ) -> dict[ExecutorName, Executor]:
         """The executors that the app's tasks need, by name.
 
         A transactional handler that is stuck keeps its connection, so there are as many more.
+        `failed` is told by one of them that it cannot go on.
         """
         settings = self._settings
         names = {task.executor for task in self._app.tasks.values()} or {"thread"}
@@ -60,7 +68,9 @@ class Crew:
             threads = Transactions(self._dsn, settings, settings.threads + settings.most_stuck)
             made["thread"] = ThreadExecutor(outbox, board, settings, threads, stuck)
         if self._order is not None:
-            made["process"] = ProcessExecutor(outbox, board, settings, self._order, emit)
+            made["process"] = ProcessExecutor(
+                outbox, board, settings, self._order, emit, failed=failed
+            )
         return made
 
     def _child_order(self, source: Source | None) -> ChildOrder | None:

@@ -144,6 +144,14 @@ def failed(attempt: Attempt, error: BaseException) -> Unsuccessful:
     return outcome.decide(error, attempt.job, attempt.task.retry, attempt.task.dead_on)
 
 
+def unsure(attempt: Attempt, died: Unsuccessful) -> Unsuccessful | outcome.Doubtful:
+    """The outcome of an attempt that was ended with its process, wherever it stood.
+
+    A transactional one may have committed its success before: the table knows.
+    """
+    return outcome.Doubtful(*attempt.key, died) if attempt.task.transactional else died
+
+
 def cut(attempt: Attempt, but: str = "") -> Unsuccessful:
     """The outcome of an attempt that was ended from outside, for the reason kept in `why`.
 

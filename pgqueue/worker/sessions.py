@@ -68,7 +68,7 @@ class Sessions:
                 values = finishing.values(attempt, attempt.call(args), self._settings)
                 guard.finish(session, values)
                 session.commit()
-        except Exception as error:
+        except BaseException as error:  # of a child: told to end in the COMMIT
             done = finishing.ended(attempt, error, committing=guard.committing)
             if done is None:
                 raise

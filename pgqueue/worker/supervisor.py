@@ -115,7 +115,7 @@ class Supervisor:
             self._children.append(Spawned(self._order, self._settings.slots))
 
     def _start_cell(self) -> None:
-        running = [bool(child.board.running()) for child in self._children if child.cell]
+        running = [child.board.busy() for child in self._children if child.cell]
         if not self._signals and self._cells.wants(running, time.monotonic()):
             self._children.append(Spawned(self._cells.order, cells.SLOTS))
 

@@ -67,7 +67,7 @@ class Transactions:
                 context.sync_connection = connection
                 self._finish(connection, attempt, attempt.call(args))
                 committing = True
-        except Exception as error:
+        except BaseException as error:  # of a child: told to end in the COMMIT
             if context.sync_connection is None and isinstance(error, store.GONE):
                 return finishing.no_connection(attempt, error)
             done = finishing.ended(attempt, error, committing=committing)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 
 from pgqueue import pruning, revision, store
-from pgqueue.errors import ConnectionFailed
+from pgqueue.errors import ConnectionFailed, PgQueueError
 from pgqueue.telemetry import events
 from pgqueue.telemetry.events import Events
 from pgqueue.worker import board as words, identity, loop
@@ -103,6 +103,7 @@ class Worker:
         self._cut: int | None = None
         self._stop = self._fenced = self._retiring = False
         self._retirement: Retirement | None = None
+        self._broken: BaseException | None = None
         self.worker_id = 0
 
     def run(self) -> int:
@@ -129,7 +130,9 @@ class Worker:
         stuck = Stuck(self._emit)
         if not (self._alone or self._cell):
             self._retirement = Retirement(self._settings, stuck)
-        executors = self._crew.executors(self._inbox.done, self._board, stuck, self._emit)
+        executors = self._crew.executors(
+            self._inbox.done, self._board, stuck, self._emit, self._broke
+        )
         claims = Link("claims", self._dsn, self._settings, self._emit)
         me: dict[str, Any] = {"worker_id": self.worker_id, "worker": self._name}
         me["takes"] = "all" if self._alone else "suspects" if self._cell else "unsuspected"
@@ -221,7 +224,16 @@ class Worker:
 
     # -- running and stopping ----------------------------------------------------------------
 
+    def _broke(self, error: BaseException) -> None:
+        """A thread of ours ended with an error: so shall this worker; called by that thread."""
+        self._broken = error
+        self._wake()
+
     def _step(self, exchange: Exchange) -> float | None:
+        if self._broken is not None:
+            self._board.put(words.FENCED, 1)  # no job is to blame
+            self._emit(events.WorkerBroken(self.worker_id, self._broken))
+            raise PgQueueError(f"worker {self.worker_id} cannot go on") from self._broken
         self._board.put(words.PROGRESS, self._board.get(words.PROGRESS) + 1)
         if (reason := self._fence()) is not None:
             return self._drop_all(exchange, reason)

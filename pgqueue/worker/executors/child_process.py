@@ -99,10 +99,13 @@ class ChildProcess:
         *lines, rest = self._unread.split(b"\n")
         self._unread = rest
         try:
-            return [json.loads(line) for line in lines]
-        except ValueError:  # its handler wrote where it should not: nothing from it can be trusted
-            self.kill()
-            return []
+            said = [json.loads(line) for line in lines]
+        except ValueError:
+            said = [None]
+        if all(isinstance(message, dict) for message in said):
+            return said
+        self.kill()  # its handler wrote where it should not: nothing from it can be trusted
+        return []
 
     def flush(self) -> None:
         """Send on what the pipe would not take before."""

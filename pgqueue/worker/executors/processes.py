@@ -24,10 +24,10 @@ from pgqueue.worker.resources import CHEAP, resident
 from pgqueue.worker.restarts import reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pgqueue.config import Settings
-    from pgqueue.outcome import Outcome
+    from pgqueue.outcome import Outcome, Unsuccessful
     from pgqueue.telemetry.events import Events
     from pgqueue.worker.board import Board
     from pgqueue.worker.messages import ChildOrder, Message
@@ -54,6 +54,7 @@ class ProcessExecutor:
         settings: gives the number of children, the grace, the crash cap, the limit of memory.
         order: what a child is told first.
         emit: takes events.
+        failed: told of an error of ours, after which no job here would ever end.
     """
 
     name = "process"
@@ -65,9 +66,12 @@ class ProcessExecutor:
         settings: Settings,
         order: ChildOrder,
         emit: Events,
+        *,
+        failed: Callable[[BaseException], None],
     ) -> None:
         self._slots, self._outbox, self._board = settings.children, outbox, board
         self._settings, self._order, self._emit = settings, order, emit
+        self._failed = failed
         self._waiting: deque[tuple[float, Attempt]] = deque()
         self._asked: deque[tuple[Attempt, Why]] = deque()
         self._children: list[ChildProcess] = []
@@ -117,9 +121,16 @@ class ProcessExecutor:
     # -- the thread of the children ----------------------------------------------------------
 
     def _run(self) -> None:
-        while not self._closed:
-            pause = self._step(time.monotonic())
-            self._wake.wait(pause, [each for child in self._children for each in child.interest()])
+        try:
+            while not self._closed:
+                pause = self._step(time.monotonic())
+                interest = [each for child in self._children for each in child.interest()]
+                self._wake.wait(pause, interest)
+        except BaseException as error:  # noqa: BLE001 - the jobs here would hang unseen
+            self._failed(error)
+        self._end_all()
+
+    def _end_all(self) -> None:
         deadline = time.monotonic() + CLOSING
         for child in self._children:
             child.kill()
@@ -170,7 +181,12 @@ class ProcessExecutor:
         if "outcome" not in message:
             child.ready, self._pause = True, FIRST_PAUSE
             return
-        self._done(child, messages.read_outcome(message))
+        try:
+            done = messages.read_outcome(message)
+        except (KeyError, TypeError):  # not said by us: nothing from it can be trusted
+            child.kill()
+            return
+        self._done(child, done)
         limit = self._settings.max_rss
         if child.ending or (limit is not None and resident(child.process.pid) > limit):
             child.kill()
@@ -205,11 +221,12 @@ class ProcessExecutor:
         self._children.remove(child)
         child.close()
         if child.attempt is not None:
-            self._done(child, self._blamed(child, child.attempt))
+            died = self._blamed(child, child.attempt)
+            self._done(child, execution.unsure(child.attempt, died))
         elif not child.ready:
             self._cannot_start(reason(child.process.returncode), now)
 
-    def _blamed(self, child: ChildProcess, attempt: Attempt) -> Outcome:
+    def _blamed(self, child: ChildProcess, attempt: Attempt) -> Unsuccessful:
         """The outcome of an attempt whose process is gone without one."""
         if child.over is not None:
             limit = attempt.task.max_rss
