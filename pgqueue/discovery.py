@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pgqueue.app import PgQueue
 from pgqueue.errors import ConfigError
+from pgqueue.tasks import Task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,24 +90,32 @@ def _broken(what: str, error: BaseException) -> ConfigError:
 
 
 def _only_app(module: ModuleType) -> str:
-    apps = {id(value): name for name, value in vars(module).items() if isinstance(value, PgQueue)}
+    apps = _apps(module)
     if len(apps) == 1 and not hasattr(module, DEFAULT_ATTRIBUTE):
-        return next(iter(apps.values()))
+        return apps[0]
     if len(apps) > 1 and not hasattr(module, DEFAULT_ATTRIBUTE):
-        names = ", ".join(f"{module.__name__}:{name}" for name in apps.values())
+        names = ", ".join(f"{module.__name__}:{name}" for name in apps)
         raise ConfigError(f"module {module.__name__!r} holds several apps; name one: {names}")
     return DEFAULT_ATTRIBUTE
+
+
+def _apps(module: ModuleType) -> list[str]:
+    """The names of the apps that a module holds, each once."""
+    apps = {id(value): name for name, value in vars(module).items() if isinstance(value, PgQueue)}
+    return list(apps.values())
 
 
 def _attribute(module: ModuleType, attribute: str) -> Any:
     if hasattr(module, attribute):
         return getattr(module, attribute)
-    close = difflib.get_close_matches(attribute, vars(module), n=1)
+    close = _apps(module) or difflib.get_close_matches(attribute, vars(module), n=1)
     advice = f"; did you mean {module.__name__}:{close[0]}?" if close else ""
     raise ConfigError(f"module {module.__name__!r} has no attribute {attribute!r}{advice}")
 
 
 def _as_app(found: Any, name: str) -> tuple[PgQueue, str]:
+    if isinstance(found, Task):
+        raise ConfigError(f"{name} is a task, not an app: name the PgQueue that it belongs to")
     if not isinstance(found, PgQueue) and callable(found):
         try:
             found = found()

@@ -5,6 +5,7 @@ The exchange writes them; nothing here touches a database or a clock.
 
 from __future__ import annotations
 
+import dataclasses
 import traceback as traceback_module
 from dataclasses import dataclass
 from datetime import timedelta
@@ -175,6 +176,15 @@ def cancelled(job: ClaimedJob, reason: str) -> Unsuccessful:
         error_type=AttemptCancelled.__name__,
         message=clean(reason),
     )
+
+
+def unwanted(done: Unsuccessful) -> Unsuccessful:
+    """The same end of an attempt whose job somebody has cancelled meanwhile.
+
+    The table would say so anyway; this way the log and the hooks say it too.
+    """
+    ending: Ending | None = "cancelled" if done.ending else None
+    return dataclasses.replace(done, state="cancelled", ending=ending)
 
 
 def decide(

@@ -88,7 +88,10 @@ def requeue(
     dsn: Dsn = None,
     as_json: Json = False,
 ) -> None:
-    """Make jobs ready again: by id, or those that a filter matches; dead ones unless --state."""
+    """Make jobs ready again.
+
+    By id, or those that a filter matches; dead ones unless --state.
+    """
     which = job_filter(
         states=states,
         queues=queues,
@@ -128,7 +131,10 @@ def cancel(
     dsn: Dsn = None,
     as_json: Json = False,
 ) -> None:
-    """Cancel jobs: by id, or those that a filter matches. Running ones are asked to end."""
+    """Cancel jobs; running ones are asked to end.
+
+    By id, or those that a filter matches.
+    """
     which = job_filter(
         states=states,
         queues=queues,
@@ -167,7 +173,10 @@ def delete(
     dsn: Dsn = None,
     as_json: Json = False,
 ) -> None:
-    """Delete jobs that have ended: by id, or those that a filter matches."""
+    """Delete jobs that have ended.
+
+    By id, or those that a filter matches.
+    """
     which = job_filter(
         states=states,
         queues=queues,

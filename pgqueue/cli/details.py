@@ -122,7 +122,7 @@ def _print_attempt(attempt: AttemptView, before: AttemptView | None) -> None:
 
 def _print_error(attempt: AttemptView) -> None:
     first, *more = (attempt.message or "").split("\n")
-    write((f"  {attempt.error_type or ''}: ", "red"), first)
+    write((f"  {attempt.error_type}: " if attempt.error_type else "  ", "red"), first)
     for line in more:
         write(f"  {line}")
 

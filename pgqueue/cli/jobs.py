@@ -1,6 +1,7 @@
 """pgqueue jobs: look at jobs; actions.py acts on them."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -83,8 +84,13 @@ def _cells(job: "JobRow") -> tuple[object, ...]:
     attempt = f"{job.attempt}/{job.max_attempts}"
     lane = (job.queue, job.task, job.priority, attempt)
     if for_people():
-        return (job.id, job.shown_state, *lane, job.args)
+        return (job.id, _today(job.shown_state), *lane, job.args)
     return (job.id, job.state, *lane, job.run_at, job.created_at, job.args)
+
+
+def _today(state: str) -> str:
+    """A state without the date of today: a row has little room."""
+    return state.replace(f" {datetime.now().astimezone():%Y-%m-%d} ", " ")
 
 
 @group.command()
@@ -100,9 +106,9 @@ def groups(
     dsn: Dsn = None,
     as_json: Json = False,
 ) -> None:
-    """Group dead jobs by what killed them; --state for cancelled and expired ones.
+    """Group dead jobs by what killed them.
 
-    Looks at the newest 10,000 that match.
+    With --state also cancelled and expired ones. Looks at the newest 10,000 that match.
     """
     from pgqueue.cli.details import print_groups
 
@@ -127,7 +133,10 @@ def groups(
 def show(
     job_id: Annotated[int, typer.Argument(metavar="ID")], dsn: Dsn = None, as_json: Json = False
 ) -> None:
-    """Show everything about a job: every attempt with its traceback, every requeue."""
+    """Show everything about a job.
+
+    Every attempt with its traceback, and every requeue.
+    """
     from pgqueue.cli.details import print_job
 
     with database(dsn) as app:
@@ -144,7 +153,10 @@ def watch(
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
     dsn: Dsn = None,
 ) -> None:
-    """Watch a job, with its progress, until it has ended: 0 when it succeeded, 1 otherwise."""
+    """Watch a job and its progress until it has ended.
+
+    Exit code 0 when it succeeded, 1 otherwise.
+    """
     from pgqueue.cli.watch import follow
 
     with database(dsn) as app:

@@ -91,7 +91,7 @@ Role = Annotated[list[str] | None, typer.Option(metavar="ROLE", help="May be giv
 def grants(
     reader: Role = None, producer: Role = None, waiter: Role = None, worker: Role = None
 ) -> None:
-    """Print the GRANTs of roles that exist, for a DBA to run; touches no database."""
+    """Print the GRANTs that roles need. For a DBA to run; touches no database."""
     from pgqueue import grants as rights
 
     kinds = (
@@ -114,7 +114,7 @@ def down(
     lock_timeout: LockTimeout = 10.0,
     dsn: Dsn = None,
 ) -> None:
-    """Go back to an older schema; 'base' removes it with every job in it."""
+    """Go back to an older schema. 'base' removes it with every job in it."""
     from pgqueue import migrate as migrations
 
     if not yes:

@@ -29,6 +29,12 @@ _NUMBERS: Final = frozenset(
     }
 )
 
+LEAST: Final = 8
+"""Characters that the last cell of a row keeps, however narrow the terminal."""
+_PADDINGS: Final = {3: (0, 1, 0, 1), 2: (0, 1, 0, 0), 1: (0, 0, 0, 0)}
+_GAPS: Final = tuple(_PADDINGS)
+"""Blanks between columns: as many as the terminal has room for."""
+
 
 def for_people() -> bool:
     """Whether standard output is a terminal."""
@@ -82,17 +88,25 @@ def _print_rich(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     console = Console(highlight=False)
     cells = [[Text(show(cell), no_wrap=True) for cell in row] for row in rows]
     # The last column is the one that may be cut: the others say which row it is.
-    fixed = sum(_width(column) + 3 for column in [*zip(headers, *cells, strict=True)][:-1]) + 3
-    console.width = max(console.width, fixed + 10)
+    *widths, last = (_width(column) for column in zip(headers, *cells, strict=True))
+    least = min(last, LEAST)
+    gap = next((gap for gap in _GAPS if _fixed(widths, gap) + least <= console.width), _GAPS[-1])
+    fixed = _fixed(widths, gap)
+    console.width = max(console.width, fixed + least)
     for row in cells:
         row[-1].truncate(console.width - fixed, overflow="ellipsis")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=_PADDINGS[gap])
     for header in headers:
         justify: JustifyMethod = "right" if header in _NUMBERS else "left"
         table.add_column(header, justify=justify, no_wrap=True)
     for row in cells:
         table.add_row(*row)
     console.print(table)
+
+
+def _fixed(widths: Iterable[int], gap: int) -> int:
+    """Columns of the terminal for all but the last one's text, the two edges included."""
+    return sum(width + gap for width in widths) + 2
 
 
 def _width(column: Iterable[str | Text]) -> int:

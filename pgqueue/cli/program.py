@@ -1,8 +1,9 @@
 """The program: its commands, put together."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+from typer.core import TyperGroup
 
 from pgqueue._version import __version__
 from pgqueue.cli import (
@@ -17,9 +18,23 @@ from pgqueue.cli import (
     worker,
 )
 
+ORDER: Final = (
+    *("migrate", "worker", "status", "jobs", "enqueue"),
+    *("queues", "retention", "prune", "demo"),
+)
+"""The commands as a new user meets them."""
+
+
+class _Program(TyperGroup):
+    def list_commands(self, ctx: object) -> list[str]:  # noqa: ARG002 - the base's signature
+        return sorted(self.commands, key=lambda name: (*ORDER, name).index(name))
+
+
 program = typer.Typer(
     name="pgqueue",
+    cls=_Program,
     help="A transactional job queue in your own PostgreSQL.",
+    rich_markup_mode=None,  # its panels cut the names of long options at 80 columns
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

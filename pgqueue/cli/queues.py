@@ -20,7 +20,7 @@ _COLUMNS: Final = ("queue", "max depth", "depth", "full", "counted")
 
 @group.command("list")
 def list_queues(dsn: Dsn = None, as_json: Json = False) -> None:
-    """List the queues that have settings, with the last count of their due jobs."""
+    """List the queues that have limits, and how full they were."""
     with database(dsn) as app:
         found = app.queues.all()
     if as_json:

@@ -64,7 +64,7 @@ def set_rule(
 
 @group.command("reset")
 def reset_rule(task: Task, state: FinalState, *, dsn: Dsn = None) -> None:
-    """Take back what was set: the next start of a worker writes what its app says."""
+    """Take back what was set. The next start of a worker writes what its app says."""
     with database(dsn) as app:
         done = app.retention.reset(task, cast("State", state))
     if not done:
@@ -90,7 +90,10 @@ def prune(
     dsn: Dsn = None,
     as_json: Json = False,
 ) -> None:
-    """Delete jobs that are past their retention now, or that ended long ago; dead ones by name."""
+    """Delete jobs that are past their retention.
+
+    With --older-than what ended longer ago than that; dead jobs then only with --state dead.
+    """
     age = None if older_than is None else parse(older_than)
     if older_than is not None and age is None:
         raise ConfigError(f"--older-than {older_than}: nothing is older than that")
@@ -101,7 +104,8 @@ def prune(
             if dry_run:
                 _show(found, as_json=as_json)
                 return
-            confirm(f"delete {counted(sum(found.values()))} by age")
+            if found:
+                confirm(f"delete {counted(sum(found.values()))} by age")
         if age is None and not app.retention.all():
             warn(_NOTHING_SAID)
         gone = app.retention.prune(older_than=age, states=wanted)

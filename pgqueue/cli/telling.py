@@ -90,7 +90,7 @@ class Telling:
             return
         left = f"; {self.left} more match" if self.left is not None and self.left.value else ""
         for word, count in sorted(self._done.items()):
-            text = "asked {} running to end" if word == "requested" else f"{word} {{}}"
+            text = "asked {} to end" if word == "requested" else f"{word} {{}}"
             say(text.format(counted(count)) + left)
             left = ""
         if self._refused > REFUSALS_SHOWN:

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
-from pgqueue.cli.output import clean, for_people
+from pgqueue.cli.output import clean, cut, for_people, terminal_width
 from pgqueue.job import FINAL_STATES
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 BAR: Final = 24
 """Characters of the bar."""
+ROOMY: Final = 100
+"""Columns from which on a terminal has room for the bar."""
 _CLEAR: Final = "\r\x1b[K"
 
 
@@ -31,7 +33,9 @@ def follow(read: Callable[[], JobView], every: float) -> JobView:
         job = read()
         line = clean(describe(job, rate))
         if for_people():
-            sys.stdout.write(_CLEAR + line)
+            # A line that wraps cannot be rewritten; the last one stays, and is shown whole.
+            ended = job.state in FINAL_STATES
+            sys.stdout.write(_CLEAR + (line if ended else cut(line, terminal_width() - 1)))
         elif line != last:
             sys.stdout.write(line + "\n")
         sys.stdout.flush()
@@ -81,8 +85,7 @@ def told(job: JobView, rate: Rate) -> list[str]:
         return []
     share, parts = said.share, []
     if share is not None:
-        full = int(share * BAR)
-        parts.append(f"[{'#' * full}{'.' * (BAR - full)}] {share:4.0%}")
+        parts.append(f"{_bar(share)}{share:4.0%}")
     total = f" of {said.total:,g}" if said.total is not None else ""
     parts.append(f"{said.done:,g}{total}")
     if job.state == "running" and said.lease == job.lease:
@@ -95,6 +98,14 @@ def told(job: JobView, rate: Rate) -> list[str]:
     elif job.state == "running":
         parts.append("said by an earlier attempt")
     return [*parts, said.message] if said.message else parts
+
+
+def _bar(share: float) -> str:
+    """A bar, where the terminal has room for one beside what is told in words."""
+    if for_people() and terminal_width() < ROOMY:
+        return ""
+    full = int(share * BAR)
+    return f"[{'#' * full}{'.' * (BAR - full)}] "
 
 
 def _duration(seconds: float) -> str:

@@ -103,7 +103,9 @@ def run_worker(
     ] = LogFormat.text,
     dsn: Dsn = None,
 ) -> None:
-    """Run jobs, until SIGTERM or SIGINT; a second signal stops at once.
+    """Run jobs until SIGTERM or SIGINT.
+
+    Handlers that run may end then, for the shutdown timeout; a second signal stops at once.
 
     Exit code 0: everything ended by itself; 1: handlers were cut off at the shutdown timeout.
     """

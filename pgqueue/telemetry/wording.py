@@ -46,8 +46,8 @@ def _words(event: Event) -> Line:  # noqa: C901, PLR0911, PLR0912 - one case an 
         case events.WorkerStarted():
             queues = ", ".join(event.queues)
             return logging.INFO, (
-                f"worker {event.worker_id} ({event.name}) works {queues}: "
-                f"{event.concurrency} async, {event.threads} threads, {event.children} children"
+                f"worker {event.worker_id} ({event.name}) works {queues}; slots: "
+                f"{event.concurrency} async, {event.threads} thread, {event.children} process"
             )
         case events.WorkerStopping():
             return logging.INFO, (
@@ -90,22 +90,22 @@ def _words(event: Event) -> Line:  # noqa: C901, PLR0911, PLR0912 - one case an 
             )
         case events.TaskUnknown():
             return logging.WARNING, (
-                f"task {event.task!r} is not known here{_version(event)}: {event.count} jobs given "
-                f"back, due again in {event.delay:.0f} s; deploy its code, or work its queue "
+                f"task {event.task!r} is not known here{_version(event)}: {_jobs(event.count)} "
+                f"given back, due again in {event.delay:.0f} s; deploy its code, or work its queue "
                 "elsewhere"
             )
         case events.JobsHeldBack():
             return logging.ERROR, (
-                f"{event.count} jobs of task {event.task!r} cannot run here and were given "
+                f"{_jobs(event.count)} of task {event.task!r} cannot run here and went "
                 f"back, due again in {event.delay:.0f} s: {event.reason}"
             )
         case events.JobsRescued():
             return _rescued(event)
         case events.JobsExpired():
-            return logging.INFO, f"{event.count} jobs expired before anybody started them"
+            return logging.INFO, f"{_jobs(event.count)} expired unstarted"
         case events.JobsPruned():
             return logging.INFO, (
-                f"{event.count} jobs past their retention deleted in {event.seconds:.0f} s"
+                f"{_jobs(event.count)} past retention deleted in {event.seconds:.0f} s"
             )
         case events.PruneBehind():
             return logging.WARNING, prune_behind(event.overdue, event.rate)
@@ -155,6 +155,10 @@ def _words(event: Event) -> Line:  # noqa: C901, PLR0911, PLR0912 - one case an 
             assert_never(event)
 
 
+def _jobs(count: int) -> str:
+    return "1 job" if count == 1 else f"{count} jobs"
+
+
 def _version(event: events.TaskUnknown) -> str:
     return "" if event.version is None else f" in version {event.version}"
 
@@ -179,9 +183,10 @@ def _stuck(event: events.HandlerStuck | events.StuckHandlerEnded) -> Line:
 
 def _rescued(event: events.JobsRescued) -> Line:
     name = f" ({event.name})" if event.name else ""
-    line = f"{event.count} jobs rescued from worker {event.worker_id}{name}"
+    line = f"{_jobs(event.count)} rescued from worker {event.worker_id}{name}"
     if event.dead:
-        return logging.ERROR, f"{line}; dead, for they killed too many: {list(event.dead)}"
+        ids = ", ".join(map(str, event.dead))
+        return logging.ERROR, f"{line}; dead, with too many crashes: {ids}"
     return logging.WARNING, line
 
 

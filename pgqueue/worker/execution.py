@@ -140,8 +140,9 @@ def finish_statement(attempt: Attempt) -> str:
 
 
 def failed(attempt: Attempt, error: BaseException) -> Unsuccessful:
-    """The outcome of a handler that raised."""
-    return outcome.decide(error, attempt.job, attempt.task.retry, attempt.task.dead_on)
+    """The outcome of a handler that raised; after a cancel nothing is tried again."""
+    done = outcome.decide(error, attempt.job, attempt.task.retry, attempt.task.dead_on)
+    return outcome.unwanted(done) if attempt.why == "cancel" else done
 
 
 def unsure(attempt: Attempt, died: Unsuccessful) -> Unsuccessful | outcome.Doubtful:

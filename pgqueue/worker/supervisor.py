@@ -202,9 +202,14 @@ class Supervisor:
             if self._burials.bury(connection):
                 rota.soon("suspects")
 
-        rota = Rota(link, steps, self._emit, urgent=urgent)
+        rota = Rota(link, steps, Events(self._tell_step), urgent=urgent)
         loop.start("supervisor", rota.step, self._wake)
         return rota
+
+    def _tell_step(self, event: events.Event) -> None:
+        # Until a worker was ready it is the worker that says what is wrong, once and in words.
+        if self._was_ready or not isinstance(event, events.StepFailed):
+            self._emit(event)
 
     def _living(self) -> list[int]:
         now = time.monotonic()

@@ -206,7 +206,7 @@ def test_jobs_are_acted_on_by_id(
 def test_a_running_job_is_asked_to_end(pgqueue: Run, insert: Insert) -> None:
     job_id = insert(state="running", worker_id=1)
     answer = pgqueue("jobs", "cancel", str(job_id))
-    assert (answer.code, answer.out) == (0, "asked 1 job running to end\n")
+    assert (answer.code, answer.out) == (0, "asked 1 job to end\n")
 
 
 def test_what_is_refused_is_named_and_the_exit_code_is_1(pgqueue: Run, insert: Insert) -> None:

@@ -8,16 +8,21 @@ import pty
 import re
 import signal
 import subprocess
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
+from pgqueue.cli import jobs, output, status
 from tests.cli.test_program import CHILD
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.cli.conftest import Answer
 
     Insert = Callable[..., int]
 
@@ -217,3 +222,25 @@ def test_an_interrupted_requeue_says_how_far_it_came(
     assert "Traceback" not in started.seen
     left = connection.execute("select count(*) from pgqueue.jobs where state = 'dead'").fetchone()
     assert left == (500,)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_table_fits_the_terminal(
+    width: int,
+    pgqueue: Callable[..., Answer],
+    insert: Insert,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also one of jobs that wait, and of queues that hold something in every column."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    for module in (output, jobs, status):
+        monkeypatch.setattr(module, "for_people", lambda: True)
+    args = Jsonb({"order": "x" * 100})
+    insert(task="shop.send_receipt", run_at=datetime.now(UTC), state="dead", args=args)
+    soon = datetime.now().astimezone() + timedelta(seconds=30)
+    insert(task="shop.send_receipt", run_at=soon, args=args)
+    for command in (["jobs", "list"], ["status"]):
+        answer = pgqueue(*command)
+        assert answer.code == 0
+        assert "default" in answer.out
+        assert max(len(line) for line in answer.out.splitlines()) <= width

@@ -143,6 +143,7 @@ def test_on_a_terminal_the_line_is_rewritten(
 ) -> None:
     job_id = insert(state="running", worker_id=1, lease=1)
     say(connection, job_id, 50)
+    connection.execute("update pgqueue.progress set message = repeat('rendering ', 19)")
     terminal = Terminal(dsn, "jobs", "watch", str(job_id), "--every", "0.1")
     terminal.read_until(" 25% ")
     connection.execute("update pgqueue.jobs set state = 'cancelled' where id = %s", [job_id])
@@ -150,3 +151,7 @@ def test_on_a_terminal_the_line_is_rewritten(
     assert "cancelled" in terminal.seen
     assert "\r\x1b[K" in terminal.seen
     assert terminal.seen.count("\n") == 1
+    _, *shown, last = terminal.seen.split("\r\x1b[K")
+    assert {len(line) for line in shown} == {89}  # of 90: a line that wraps is not rewritten
+    assert "[####" not in shown[0]
+    assert len(last) > 90

@@ -61,6 +61,12 @@ def test_an_app_is_found_by_its_name(load: Load, source: str, spec: str, name: s
         ("raise SystemExit(3)", "shop", "(?s)importing 'shop' failed.*SystemExit: 3"),
         ("application = PgQueue()", "shop:aplication", "did you mean shop:application"),
         ("x = 1", "shop", "module 'shop' has no attribute 'app'"),
+        ("queue = PgQueue()\nquery = 1", "shop:quer", "did you mean shop:queue"),
+        (
+            "app = PgQueue()\n@app.task(name='work')\ndef work(n: int): ...",
+            "shop:work",
+            "shop:work is a task, not an app",
+        ),
         ("x = 1", "shop:x", "shop:x is a int, not a PgQueue"),
         ("def make(): return 1", "shop:make", "shop:make is a int, not a PgQueue"),
         ("def make(): return 1 / 0", "shop:make", r"(?s)shop:make\(\) failed.*ZeroDivisionError"),

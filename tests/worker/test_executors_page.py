@@ -34,7 +34,7 @@ def test_the_app_of_the_page_works_with_the_options_of_the_page(
     rendered = table.add_one("media.render", args={"frames": 1})
     with Supervised(dsn, *options[2].split(), app=options[1]) as supervised:
         table.wait([called, sent, rendered], "succeeded")
-        assert "100 async, 16 threads, 4 children" in supervised.output()
+        assert "slots: 100 async, 16 thread, 4 process" in supervised.output()
     frame = hashlib.sha256(b"frame").hexdigest()
     results = [table.row(id_)["result"] for id_ in (called, sent, rendered)]
     assert results == [7, "3 pages sent", frame]

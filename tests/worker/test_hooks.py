@@ -20,6 +20,7 @@ from pgqueue.worker import hooks
 from tests.waiting import wait_until
 from tests.worker.conftest import Running
 from tests.worker.processes import Supervised
+from tests.worker.test_control import request_cancel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,36 @@ def listen(target: Any, *moments: str) -> Heard:
     for moment in moments or MOMENTS:
         getattr(target, f"on_{moment}")(heard)
     return heard
+
+
+@pytest.mark.parametrize("kind", ["plain", "coroutine"])
+def test_a_handler_that_fails_when_it_is_cancelled_is_told_as_cancelled(
+    app: PgQueue, table: Table, work: Work, kind: str
+) -> None:
+    """Neither hooks nor the log hear of a retry that never comes."""
+
+    @app.task(name="plain")
+    def plain(context: JobContext) -> None:
+        wait_until(lambda: context.cancelled, what="told to end")
+        raise InterruptedError
+
+    @app.task(name="coroutine")
+    async def coroutine() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise InterruptedError
+
+    heard = listen(app)
+    id_ = table.add_one(kind)
+    running = work()
+    table.wait(id_, "running")
+    wait_until(lambda: heard.moments(id_) == ["start"], what="started")
+    request_cancel(table, id_)
+    table.wait(id_, "cancelled")
+    wait_until(lambda: len(heard.moments(id_)) > 1, what="told")
+    assert heard.moments(id_) == ["start", "cancelled"]
+    assert not [each for each in running.seen(events.JobFailed) if each.job_id == id_]
 
 
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
