@@ -22,6 +22,7 @@ EXAMPLES: dict[str, Any] = {
     "float | None": 1.5,
     "int | None": 3,
     "str | None": "name\nsecond",
+    "BaseException": ValueError("first\nsecond"),
     "BaseException | None": ValueError("first\nsecond"),
     "tuple[int, ...]": (1, 2),
     "tuple[str, ...]": ("a", "b"),
