@@ -132,7 +132,7 @@ def _words(event: Event) -> Line:  # noqa: C901, PLR0911, PLR0912 - one case an 
             return logging.WARNING, f"{event.step}: {event.error}; tries again at its next turn"
         case events.WorkerBroken():
             what = f"{type(event.exception).__name__}: {event.exception}"
-            return logging.CRITICAL, (
+            return logging.ERROR, (
                 f"worker {event.worker_id} cannot go on, and ends: {what}; its jobs run again "
                 "elsewhere. Please report this: it is an error of pgqueue"
             )
