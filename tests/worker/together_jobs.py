@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -140,13 +139,6 @@ def dying(app: PgQueue) -> None:
             if flag:
                 Path(flag).touch()
             die()
-
-    @app.task(name="babbles", executor="process")
-    def babbles(what: str) -> None:
-        for descriptor in range(3, 30):  # one of them is not for handlers
-            with contextlib.suppress(OSError):
-                os.write(descriptor, f"{what}\n".encode())
-        time.sleep(600)
 
     @app.task(name="waits_apart", executor="process", retry=fixed(3600))
     def waits_apart(gate: str) -> int:
