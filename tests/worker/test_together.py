@@ -404,3 +404,18 @@ def test_a_worker_whose_executor_breaks_ends_says_so_and_blames_no_job(
     assert effects(table) == sorted([beside.id, handle.id])
     assert table.count("task <> 'follows' and (crash_count <> 0 or suspect or attempt <> 1)") == 0
     assert notes.read(moment="dead") == []
+
+
+def test_what_a_handler_writes_into_its_childs_answers_costs_nobody_else_anything(
+    dsn: str, table: Table, client: PgQueue, notes: Notes
+) -> None:
+    babbling = [enqueue(client, "babbles", said) for said in ("7", '{"outcome": "x"}', "hello")]
+    with Supervised(dsn, app=APP) as supervised:
+        [worker] = wait_for_workers(table)
+        assert [handle.wait(LONG) for handle in babbling] == ["dead"] * 3
+        assert enqueue(client, "vanishes").id
+        wait_until(lambda: table.count("task = 'vanishes'") == 0, LONG)
+        assert [*pids(table)] == [worker]
+        assert "cannot go on" not in supervised.output()
+    assert {table.attempts(handle.id)[0]["error_type"] for handle in babbling} == {"crashed"}
+    assert notes.read(what="vanishing")
