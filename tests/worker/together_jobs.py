@@ -143,9 +143,8 @@ def dying(app: PgQueue) -> None:
 
     @app.task(name="babbles", executor="process")
     def babbles(what: str) -> None:
-        for descriptor in range(
-            3, 256
-        ):  # its number is the worker's, which grows with its children
+        # One is not for handlers. Its number is the worker's, and grows with its children.
+        for descriptor in range(3, 256):
             with contextlib.suppress(OSError):
                 os.write(descriptor, f"{what}\n".encode())
         time.sleep(600)
