@@ -1,7 +1,8 @@
 """Runs `async def` handlers: an event loop on a thread of its own, one asyncio task an attempt.
 
-Hand-over is per batch both ways. A task an attempt, and not one for many: its context variables,
-its cancellation and its identity are then its own.
+Hand-over is per batch both ways. An attempt that waits for anything has its asyncio task for
+itself: its context variables, its cancellation and its identity are its own. Those that end without
+having waited once, and leave no context variable behind, share one, which saves a microsecond each.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import contextvars
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from itertools import repeat
+from typing import TYPE_CHECKING, Final, cast
 
 from pgqueue.context import enter_job
 from pgqueue.worker import execution
@@ -29,6 +31,12 @@ if TYPE_CHECKING:
     from pgqueue.worker.parts import Attempt, Outbox, Why
     from pgqueue.worker.stuck import Stuck
     from pgqueue.worker.transactions import AsyncTransactions
+
+
+SERIES: Final = 25
+"""Attempts that one task runs at most, one after the other: then the loop looks around."""
+STARTED_AT_ONCE: Final = 4
+"""Tasks for one look at what waits: so many start in one turn of the loop when all of them wait."""
 
 
 class EventLoopExecutor:
@@ -64,6 +72,7 @@ class EventLoopExecutor:
         self._taken = self._ended = 0
         self._backlog = Backlog()
         self._pumping = False
+        self._turn = 0
         self._closed = False
         self._clean = contextvars.copy_context()
         self._loop = asyncio.new_event_loop()
@@ -84,7 +93,7 @@ class EventLoopExecutor:
     def start(self, attempts: Sequence[Attempt]) -> None:
         now = time.monotonic()
         self._taken += len(attempts)
-        self._waiting.extend((now, attempt) for attempt in attempts)
+        self._waiting.extend(zip(repeat(now), attempts))
         self._wake()
 
     def cancel(self, attempt: Attempt, why: Why) -> None:
@@ -127,30 +136,52 @@ class EventLoopExecutor:
             self._loop.call_soon_threadsafe(self._pump)
 
     def _pump(self) -> None:
-        """Fill the free slots; on the loop's thread."""
+        """Start tasks for what waits, and come again behind them; on the loop's thread."""
         self._pumping = False
-        while len(self._tasks) < self._slots and not self._closed:
+        self._turn += 1
+        count = min(len(self._waiting), self._slots - len(self._tasks), STARTED_AT_ONCE)
+        if count <= 0 or self._closed:
+            return
+        self._pumping = True
+        for _ in range(count):
+            # Not the context of whoever called: that may be another handler's.
+            asyncio.Task(self._series(), loop=self._loop, context=self._clean.copy())
+        self._loop.call_soon(self._pump)
+
+    async def _series(self) -> None:
+        """Run attempts that wait for nothing one after the other, or one that does.
+
+        Every pump comes behind the tasks that the one before has started. So as long as no pump
+        has come, nothing has waited.
+        """
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        turn = self._turn
+        for _ in range(SERIES):
+            if self._closed or len(self._tasks) >= self._slots:
+                return
             try:
                 _, attempt = self._waiting.popleft()
             except IndexError:
                 return
-            attempt.started = True
-            attempt.slot = self._board.started(attempt.job.id)
-            # Not the context of whoever called: that may be another handler's.
-            self._tasks[attempt] = asyncio.Task(
-                self._attempt(attempt),
-                loop=self._loop,
-                name=attempt.job.task,
-                context=self._clean.copy(),
-            )
+            self._tasks[attempt] = task
+            task.set_name(attempt.job.task)
+            enter_job(attempt.context)
+            before = contextvars.copy_context()
+            await self._attempt(attempt)
+            if self._turn != turn or task.cancelling() or contextvars.copy_context() != before:
+                break
+        if self._waiting and not self._pumping:
+            self._pumping = True
+            self._loop.call_soon(self._pump)
 
     async def _attempt(self, attempt: Attempt) -> None:
         """Run one attempt to its outcome; nothing that a handler does escapes from here."""
         timer = None
         outcome: Outcome
+        attempt.started = True
+        attempt.slot = self._board.started(attempt.job.id)
         try:
             args = execution.prepare(attempt)
-            enter_job(attempt.context)
             if (timeout := attempt.job.timeout) is not None:
                 timer = self._loop.call_later(timeout, self._cancel, attempt, "timeout")
             if attempt.task.transactional:
@@ -170,9 +201,6 @@ class EventLoopExecutor:
         self._board.ended(attempt.slot)
         self._ended += 1
         self._outbox(outcome)
-        if self._waiting and not self._pumping:
-            self._pumping = True
-            self._loop.call_soon(self._pump)
 
     def _cancel(self, attempt: Attempt, why: Why) -> None:
         attempt.end(why)
