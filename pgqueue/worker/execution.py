@@ -27,7 +27,8 @@ def prepare(attempt: Attempt) -> dict[str, Any]:
         HeldBack: it is encrypted with a key that this process lacks.
     """
     job, task = attempt.job, attempt.task
-    args: dict[str, Any] = payload.decode(job.args)
+    stored = attempt.stored
+    args: dict[str, Any] = payload.decode(job.args) if stored is None else stored
     if job.meta != "{}":
         attempt.meta = meta = payload.decode(job.meta)
         carrying.unpack(meta, task.app.carried)

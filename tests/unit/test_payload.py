@@ -174,3 +174,19 @@ def test_long_integers_are_refused_where_the_interpreter_would_write_them() -> N
 def test_what_cannot_be_read_is_an_invalid_payload(text: str) -> None:
     with pytest.raises(InvalidPayload, match="cannot be read"):
         payload.decode(text)
+
+
+@pytest.mark.parametrize("texts", [[], ["{}"], ['{"a": 1}', "[]", '"x"', "null", "1.5"]])
+def test_many_texts_decoded_together_are_what_each_is(texts: list[str]) -> None:
+    assert payload.decode_together(texts) == [payload.decode(text) for text in texts]
+
+
+@pytest.mark.parametrize("bad", ["NaN", "9" * 5000, "[" * 100_000 + "]" * 100_000, "", "1,2"])
+def test_with_one_that_cannot_be_read_none_is_decoded_together(bad: str) -> None:
+    assert payload.decode_together(["{}", bad, "{}"]) is None
+
+
+def test_long_texts_are_not_decoded_together() -> None:
+    half = '"' + "x" * (payload.TOGETHER // 2) + '"'
+    assert payload.decode_together([half]) == [payload.decode(half)]
+    assert payload.decode_together([half, half]) is None
