@@ -7,12 +7,11 @@ yet has no id, and a job that is held always has a lease.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime  # noqa: TC003 - NamedTuple reads its annotations
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import timedelta
 
     from pgqueue.keys import Changed, FromArgs, OnConflict, Until
 
@@ -33,6 +32,8 @@ DEFAULT_QUEUE: Final = "default"
 DEFAULT_MAX_ATTEMPTS: Final = 8
 PRIORITY_MIN: Final = -100
 PRIORITY_MAX: Final = 100
+
+_SINCE: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +83,8 @@ class ClaimedJob(NamedTuple):
     """A job that this worker holds under a lease. Arguments are still JSON text.
 
     A tuple, and in the order of the claim's columns: one is made of each row, and it costs a
-    quarter of a microsecond instead of one.
+    quarter of a microsecond instead of one. So does `run_at` as PostgreSQL sends it: microseconds
+    since 2000.
     """
 
     id: int
@@ -99,4 +101,9 @@ class ClaimedJob(NamedTuple):
     expired: bool
     args: str
     meta: str
-    run_at: datetime
+    run_at: int
+
+    @property
+    def due_at(self) -> datetime:
+        """When it was due."""
+        return _SINCE + timedelta(microseconds=self.run_at)

@@ -122,8 +122,9 @@ class Lanes:
             if lane not in self._floors:
                 continue  # a suspect's: those are claimed wherever they stand
             floor = self._floors[lane]
-            if floor is None or (job.run_at, job.id) > floor:
-                self._floors[lane] = (job.run_at, job.id)
+            claimed = (job.due_at, job.id)
+            if floor is None or claimed > floor:
+                self._floors[lane] = claimed
 
     def lower(self, heads: Iterable[tuple[str, int, datetime, int]]) -> bool:
         """Bring floors down to the heads that the probe found.

@@ -109,6 +109,7 @@ class Ledger:
         ids = set(recorded)
         pending, held, succeeded = self._pending, self.held, self._succeeded
         unsuccessful: list[tuple[Unsuccessful, Attempt | None]] = []
+        suspect, unanswered = self.suspect, self._unanswered
         for done in sent:
             key = (done.id, done.lease)
             if done.id not in ids:
@@ -117,13 +118,13 @@ class Ledger:
             # As _drop(), which costs three times as much: what was sent is not in question.
             pending.pop(key, None)
             attempt = held.pop(key, None)
-            if self._unanswered:
-                self._unanswered.discard(key)
-            if isinstance(done, Unsuccessful):
+            if unanswered:
+                unanswered.discard(key)
+            if type(done) is Unsuccessful:
                 unsuccessful.append((done, attempt))
             elif succeeded is not None:
                 succeeded(done, attempt)
-            if attempt is not None and attempt is self.suspect:
+            if attempt is suspect:
                 self.suspect = None
         if self._recorded is not None:
             for done, attempt in unsuccessful:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from pgqueue.job import ClaimedJob
@@ -69,7 +68,7 @@ def read_order(text: bytes) -> ChildOrder:
 
 def line(message: Message) -> bytes:
     """A message as the line to send."""
-    return json.dumps(message, default=datetime.isoformat).encode() + b"\n"
+    return json.dumps(message).encode() + b"\n"
 
 
 def job_line(job: ClaimedJob) -> bytes:
@@ -79,8 +78,7 @@ def job_line(job: ClaimedJob) -> bytes:
 
 def read_job(message: Message) -> ClaimedJob:
     """The job of such a line."""
-    job = ClaimedJob(**message["job"])
-    return job._replace(run_at=datetime.fromisoformat(message["job"]["run_at"]))
+    return ClaimedJob(**message["job"])
 
 
 def outcome_line(outcome: Outcome) -> bytes:

@@ -50,7 +50,7 @@ def test_a_bulk_of_one_time_is_claimed_to_its_end_in_batches(
     got: list[int] = []
     floor = None
     while batch := exchange(own, worker, lane(floor=floor, cap=4), room=4).claimed:
-        floor = max((job.run_at, job.id) for job in batch)
+        floor = max((job.due_at, job.id) for job in batch)
         got += [job.id for job in batch]
     assert len(got) == 25
     assert set(got) == expected
@@ -69,7 +69,7 @@ def test_a_floor_goes_out_exactly_as_it_came_in_whatever_the_time_zone(
     own.execute("select set_config('timezone', %s, false)", [zone])
     [first] = exchange(own, worker, lane(cap=1), room=1).claimed
     assert first.id == jobs[0]
-    assert ids(claim(own, worker, lane(floor=(first.run_at, first.id)))) == jobs[1:]
+    assert ids(claim(own, worker, lane(floor=(first.due_at, first.id)))) == jobs[1:]
 
 
 def test_within_the_last_second_commits_out_of_order_are_seen(
@@ -81,7 +81,7 @@ def test_within_the_last_second_commits_out_of_order_are_seen(
     [job] = exchange(own, worker, room=10).claimed
     assert job.id == early
     tables.run("update pgqueue.jobs set state = 'ready' where id = %s", late)
-    assert ids(claim(own, worker, lane(floor=(job.run_at, early)))) == [late]
+    assert ids(claim(own, worker, lane(floor=(job.due_at, early)))) == [late]
 
 
 def test_older_than_a_second_the_same_is_left_to_the_probe(own: Connection, tables: Tables) -> None:
@@ -90,7 +90,7 @@ def test_older_than_a_second_the_same_is_left_to_the_probe(own: Connection, tabl
     [job] = exchange(own, worker, room=10).claimed
     tables.run("update pgqueue.jobs set state = 'ready' where id = %s", late)
     tables.age(5)
-    assert claim(own, worker, lane(floor=(job.run_at - 5 * SECOND, early))) == []
+    assert claim(own, worker, lane(floor=(job.due_at - 5 * SECOND, early))) == []
     # What the probe then does: it brings the floor down to just before the head.
     head = tables.row(late)["run_at"], late - 1
     assert ids(claim(own, worker, lane(floor=head))) == [late]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pgqueue.job import ClaimedJob
 
+SINCE = datetime(2000, 1, 1, tzinfo=UTC)
+START = datetime(2026, 1, 1, tzinfo=UTC)
 PLAIN: dict[str, Any] = {
     "id": 7,
     "lease": 3,
@@ -22,10 +24,11 @@ PLAIN: dict[str, Any] = {
     "expired": False,
     "args": "{}",
     "meta": "{}",
-    "run_at": datetime(2026, 1, 1, tzinfo=UTC),
+    "run_at": 0,
 }
 
 
 def claimed_job(**changes: Any) -> ClaimedJob:
     """A job as a claim returns it, with some members changed."""
-    return ClaimedJob(**{**PLAIN, **changes})
+    at = changes.get("run_at", START)
+    return ClaimedJob(**{**PLAIN, **changes, "run_at": (at - SINCE) // timedelta(microseconds=1)})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Any, get_args
 
 import pytest
@@ -28,7 +27,7 @@ JOB = ClaimedJob(
     expired=False,
     args='{"text": "one\\ntwo \\ud83d\\ude00", "n": ' + "9" * 5000 + "}",
     meta='{"a": 1}',
-    run_at=datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
+    run_at=820_551_845_678_901,
 )
 
 OUTCOMES: list[Any] = [
