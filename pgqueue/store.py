@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -32,12 +32,16 @@ Verdict = Literal["mine", "recorded", "lost", "gone", "busy"]
 Takes = Literal["all", "unsuspected", "suspects"]
 """Which jobs a worker claims: suspects only when it is there for them, one at a time."""
 
-BATCH: Final = 500
-"""Jobs in one exchange: the plans are checked up to here, and more gained nothing measurable."""
+BATCH: Final = 1000
+"""Jobs in one exchange: the plans are checked up to here. With 500 a drain has 0.68 to 0.70 of the
+yardstick and with 1,000 has 0.75 to 0.78, for each commit waits for the disk; 1,500 gained no more,
+and a reply must fit what a socket buffers, or the server waits for us with the rows locked."""
 
 _ID: Final = attrgetter("id")
 _ORDER: Final = attrgetter("run_at", "id")
 _PRIORITY: Final = attrgetter("priority")
+# As ClaimedJob._make, but without a call into Python for each row.
+_MADE: Final = partial(tuple.__new__, ClaimedJob)
 
 # The server could not be reached, ended the connection, or is not the primary any more.
 GONE: Final = (psycopg.OperationalError, psycopg.InterfaceError)
@@ -97,7 +101,7 @@ class Sent:
             for finish in results[: self._finishes]
             for id_ in self._wire.rows(finish, itemgetter(0))
         ]
-        claimed = self._wire.rows(results[-1], ClaimedJob._make) if self._claims else []
+        claimed = self._wire.rows(results[-1], _MADE) if self._claims else []
         # Two stable sorts by C functions: a third of the time of one by a function of ours.
         claimed.sort(key=_ORDER)
         claimed.sort(key=_PRIORITY, reverse=True)

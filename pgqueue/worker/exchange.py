@@ -46,7 +46,7 @@ MANY: Final = 100
 """Jobs in one claim from which on outcomes and claims overlap, on a connection each."""
 CLAIMS_UNDER_WAY: Final = 2
 """The server works on one while the next waits there; a third in line gained nothing."""
-MOST_OWED: Final = 10 * store.BATCH
+MOST_OWED: Final = 5 * store.BATCH
 """Outcomes on hand from which on nothing more is claimed: the table takes them too slowly."""
 
 

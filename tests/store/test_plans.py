@@ -88,7 +88,7 @@ def tables(request: pytest.FixtureRequest, filled: Connection) -> Connection:
 
 
 modes = pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
-batches = pytest.mark.parametrize("batch", [1, 100, 500])
+batches = pytest.mark.parametrize("batch", [1, 100, store.BATCH])
 
 
 def assert_indexed(plan: Plan, table: str, *allowed: str) -> None:
@@ -283,7 +283,9 @@ def test_what_belongs_to_jobs_is_found_by_their_ids(tables: Connection, mode: st
         tables.execute(f"set local plan_cache_mode = {mode}".encode())
         tables.execute("discard plans")
         before = tables.execute(counted).fetchall()
-        tables.execute("select pgqueue.remove_jobs(%s::bigint[])", [ids(500)])
+        tables.execute("select pgqueue.remove_jobs(%s::bigint[])", [ids(store.BATCH)])
         assert tables.execute(counted).fetchall() == before
-        left = tables.execute("select from pgqueue.jobs where id = any (%s::bigint[])", [ids(500)])
+        left = tables.execute(
+            "select from pgqueue.jobs where id = any (%s::bigint[])", [ids(store.BATCH)]
+        )
         assert left.rowcount == 0
