@@ -28,6 +28,7 @@ RUNNING: Final = "select from pgqueue.jobs where id = %s and state = 'running'"
 def measure(place: Bench) -> list[Finding]:
     ways = {
         "free": lambda: _free(place),
+        "beside": lambda: _beside(place),
         "ready": lambda: _locked_ready(place),
         "running": lambda: _locked_running(place),
     }
@@ -39,6 +40,10 @@ def measure(place: Bench) -> list[Finding]:
             what="the others' jobs/s, a ready job locked for the whole drain",
             values=[found["ready"] / found["free"] for found in rounds],
             at_least=0.95,
+        ),
+        Finding(
+            what="the same over a drain beside a transaction that locks no job",
+            values=[found["ready"] / found["beside"] for found in rounds],
         ),
         Finding(
             what="a running job locked: what a minute keeps after the seconds lost",
@@ -59,6 +64,17 @@ def _free(place: Bench) -> float:
         drain.running(bench.worker("--processes", "1"), dsn) as process,
     ):
         return span.worked_by(process, connection)
+
+
+def _beside(place: Bench) -> float:
+    """Whoever locks a row has a transaction, which holds back the cleaning of what is dead."""
+    with (
+        bench.fresh(place.databases, place.sized(JOBS)) as (dsn, connection, span),
+        psycopg.connect(dsn) as idle,
+    ):
+        idle.execute("select pg_current_xact_id()")
+        with drain.running(bench.worker("--processes", "1"), dsn) as process:
+            return span.worked_by(process, connection)
 
 
 def _locked_ready(place: Bench) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from pgqueue import store
@@ -134,7 +134,8 @@ class Housekeeper:
         ages = [*found.keeps] if terms.older_than is None else [terms.older_than]
         if not ages or not found.newest:
             return None, 0
-        return Walk(BY_HAND, min(ages), 0), found.newest
+        badly = "succeeded" not in terms.states
+        return Walk(BY_HAND, min(ages), 0, badly=badly), found.newest
 
     def _part(self, statement: str, values: dict[str, Any]) -> tuple[Any, ...]:
         with self.own.transaction() as connection:
@@ -148,7 +149,7 @@ class Housekeeper:
 
 
 def _further(walk: Walk, cursor: int, newest: int, *, young: bool) -> Walk | None:
-    return None if young or cursor >= newest else Walk(walk.name, walk.young, cursor)
+    return None if young or cursor >= newest else replace(walk, after=cursor)
 
 
 def _terms(older_than: Keep, states: Collection[State]) -> Terms:

@@ -5,6 +5,9 @@ jobs are kept there is a *front*, which follows the jobs that have just become t
 before the first that is younger: in a steady flow each job is looked at once for each such time,
 when it is due, and never by looking for it. What ended long after it was made (delayed, retried,
 requeued, stuck behind a backlog) is found by the *sweep*, which walks all old jobs, rarely.
+
+Times for which no success is kept need no front, for few jobs are dead, cancelled or expired, and
+those have an index: a sweep of its own walks along that.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 STEP: Final = "prune"
 """The step's name, under which the walks note how far they came."""
 SWEEP: Final = "sweep"
+BADLY: Final = "badly"
+"""The sweep of what ended badly: dead, cancelled or expired."""
 
 LEAST: Final = 100
 MOST: Final = 2000
@@ -63,48 +68,57 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """One way along the jobs: a front, or the sweep.
+    """One way along the jobs: a front, or a sweep.
 
     Attributes:
         name: under which it is noted.
         young: the age in seconds below which jobs are none of its business.
         after: where it goes on.
+        badly: along the jobs that ended badly, and no others.
     """
 
     name: str
     young: float
     after: int
+    badly: bool = False
 
 
 class Table(NamedTuple):
     """Where prune stands.
 
     Attributes:
-        place: ids by walk, and when the sweep may begin again.
+        place: ids by walk, and when each sweep may begin again.
         newest: no job has a larger id.
         keeps: every time, in seconds, for which some jobs are kept.
+        successes: those for which some successes are kept.
         now: seconds by the database's clock.
     """
 
     place: Mapping[str, float]
     newest: int
     keeps: Sequence[float]
+    successes: Sequence[float]
     now: float
 
     def fronts(self) -> list[Walk]:
         """The fronts, that of the shortest time first: it has the most to do."""
         return [
             Walk(name, keep + lag(keep), int(self.place.get(name, 0)))
-            for keep in sorted(self.keeps)
+            for keep in sorted(self.successes)
             for name in [f"{keep:.3f}".rstrip("0").rstrip(".")]
         ]
 
-    def sweep(self) -> Walk | None:
-        """The sweep, unless it rests or nothing is ever pruned."""
-        if not self.keeps or self.now < self.place.get("rest_until", 0):
-            return None
-        least = min(self.keeps)
-        return Walk(SWEEP, least + lag(least), int(self.place.get(SWEEP, 0)))
+    def sweeps(self) -> list[Walk]:
+        """The sweeps that do not rest, the shorter one first."""
+        sweeps = []
+        if set(self.keeps) - set(self.successes):
+            sweeps.append(Walk(BADLY, min(self.keeps), int(self.place.get(BADLY, 0)), badly=True))
+        if self.successes:
+            least = min(self.successes)
+            sweeps.append(Walk(SWEEP, least + lag(least), int(self.place.get(SWEEP, 0))))
+        return [
+            walk for walk in sweeps if self.now >= self.place.get(f"{walk.name} rests until", 0)
+        ]
 
 
 def lag(keep: float) -> float:
@@ -152,6 +166,7 @@ class Terms:
             "young": walk.young,
             "older_than": self.older_than,
             "states": list(self.states),
+            "badly": walk.badly,
         }
 
 

@@ -3,16 +3,29 @@
 -- both skipping locked ones, so that it waits for nobody; then the step's row.
 -- It stops before the first job that is too young to be past any retention it is asked to look for.
 -- A job whose lease has moved since it was read was requeued: it stays.
+-- One of two ways: all jobs, or only those that ended badly, along the small index that they have.
 -- prune_preview.sql counts by the same rule.
 with clock as materialized (
     select clock_timestamp() as now
 ),
 part as materialized (
-    select job.id, job.lease, job.task, job.state, job.created_at, job.finished_at
-    from pgqueue.jobs as job
-    where job.id > %(after)s::bigint and job.id <= %(until)s::bigint
-    order by job.id
-    limit %(size)s
+    (
+        select job.id, job.lease, job.task, job.state, job.created_at, job.finished_at
+        from pgqueue.jobs as job
+        where not %(badly)s::boolean
+            and job.id > %(after)s::bigint and job.id <= %(until)s::bigint
+        order by job.id
+        limit %(size)s
+    )
+    union all
+    (
+        select job.id, job.lease, job.task, job.state, job.created_at, job.finished_at
+        from pgqueue.jobs as job
+        where %(badly)s::boolean and job.state in ('dead', 'cancelled', 'expired')
+            and job.id > %(after)s::bigint and job.id <= %(until)s::bigint
+        order by job.id
+        limit %(size)s
+    )
 ),
 young as materialized (
     select min(part.id) as id from part
@@ -78,7 +91,7 @@ noted as (
     update pgqueue.steps as step
     set place = coalesce(step.place, '{}')
         || jsonb_build_object(%(walk)s::text, came.cursor)
-        || case when %(walk)s::text = 'sweep' then '{}'
+        || case when %(walk)s::text in ('sweep', 'badly') then '{}'
             else jsonb_build_object('overdue', came.overdue) end
     from came
     where step.name = %(name)s

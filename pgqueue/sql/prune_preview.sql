@@ -4,11 +4,23 @@ with clock as materialized (
     select clock_timestamp() as now
 ),
 part as materialized (
-    select job.id, job.task, job.state, job.created_at, job.finished_at
-    from pgqueue.jobs as job
-    where job.id > %(after)s::bigint and job.id <= %(until)s::bigint
-    order by job.id
-    limit %(size)s
+    (
+        select job.id, job.task, job.state, job.created_at, job.finished_at
+        from pgqueue.jobs as job
+        where not %(badly)s::boolean
+            and job.id > %(after)s::bigint and job.id <= %(until)s::bigint
+        order by job.id
+        limit %(size)s
+    )
+    union all
+    (
+        select job.id, job.task, job.state, job.created_at, job.finished_at
+        from pgqueue.jobs as job
+        where %(badly)s::boolean and job.state in ('dead', 'cancelled', 'expired')
+            and job.id > %(after)s::bigint and job.id <= %(until)s::bigint
+        order by job.id
+        limit %(size)s
+    )
 ),
 young as materialized (
     select min(part.id) as id from part

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 TYPES = {
     "after": "bigint",
+    "badly": "boolean",
     "cap": "bigint",
     "caps": "integer[]",
     "crash_cap": "smallint",

@@ -237,8 +237,9 @@ def test_expired_jobs_are_found_by_their_time(tables: Connection, mode: str) -> 
 @modes
 @batches
 @pytest.mark.parametrize("name", ["prune_part", "prune_preview"])
-def test_a_prune_walks_the_primary_key(
-    tables: Connection, mode: str, batch: int, name: str
+@pytest.mark.parametrize("badly", [False, True])
+def test_a_prune_walks_the_primary_key_or_the_index_of_what_ended_badly(
+    tables: Connection, mode: str, batch: int, name: str, badly: bool
 ) -> None:
     values = {
         "after": 5000,
@@ -250,13 +251,21 @@ def test_a_prune_walks_the_primary_key(
         "states": "{succeeded,dead,cancelled,expired}",
         "walk": "86400",
         "name": "prune",
+        "badly": badly,
     }
     plan = explain(tables, mode, name, values)
-    assert_indexed(plan, "jobs", "jobs_pkey")
-    assert "Sort" not in plan.kinds
-    walked = plan.of("jobs")[0]
-    assert "id <= " in walked.condition
-    assert walked.kind == "Index Scan"
+    assert_indexed(plan, "jobs", "jobs_pkey", "jobs_ended_badly")
+    # Nothing is sorted but the way that is not taken.
+    above = [at for at, kind in enumerate(plan.kinds) if kind == "Sort"]
+    assert {plan.kinds[at + 1] for at in above} <= {"Result"}
+    ways = [scan for scan in plan.of("jobs") if "id <= " in scan.condition]
+    assert {scan.kind for scan in ways} == {"Index Scan"}
+    taken = {"jobs_ended_badly" if badly else "jobs_pkey"}
+    # A generic plan has both, and decides when it is run.
+    generic = mode == "force_generic_plan"
+    assert {scan.index for scan in ways} == (
+        {"jobs_pkey", "jobs_ended_badly"} if generic else taken
+    )
 
 
 @modes

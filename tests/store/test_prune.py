@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pgqueue import pruning, store
-from pgqueue.pruning import SWEEP, Measure, Walk
+from pgqueue.pruning import BADLY, SWEEP, Measure, Walk
 from pgqueue.retention import DAY
 from pgqueue.telemetry import events
 from pgqueue.telemetry.events import Event, Events
 from pgqueue.worker.steps import prune
-from pgqueue.worker.steps.prune import IDLE, NAME, Prune
+from pgqueue.worker.steps.prune import IDLE, LEAST_LOOKING, LOOKING, NAME, PASSING, Burst, Prune
 from tests.store.tables import SETTINGS, Background, Tables
 
 if TYPE_CHECKING:
@@ -48,8 +48,11 @@ def ended(tables: Tables) -> Callable[..., int]:
 
 
 def turn(connection: Connection, tables: Tables, step: Prune | None = None) -> float:
-    """A turn of the step, whenever the last one was; the sweep does not rest."""
-    tables.run("update pgqueue.steps set ran_at = '2001-01-01', place = place - 'rest_until'")
+    """A turn of the step, whenever the last one was; no sweep rests."""
+    tables.run(
+        "update pgqueue.steps set ran_at = '2001-01-01', "
+        "place = place - 'sweep rests until' - 'badly rests until'"
+    )
     return (step or Prune(SETTINGS, Events()))(connection)
 
 
@@ -371,7 +374,74 @@ def test_a_front_that_nobody_has_begins_at_the_first_job(
 
 def test_the_walks_are_named_by_their_time(own: Connection) -> None:
     found = pruning.table(own, SETTINGS)
-    assert [walk.name for walk in found.fronts()] == ["86400", "604800"]
-    sweep = found.sweep()
-    assert sweep is not None
-    assert (sweep.name, sweep.young) == (SWEEP, DAY + 600)
+    assert found.fronts() == [Walk("86400", DAY + 600, 0)]
+    assert found.sweeps() == [Walk(BADLY, DAY, 0, badly=True), Walk(SWEEP, DAY + 600, 0)]
+
+
+def test_successes_that_are_kept_for_ever_are_never_looked_at(
+    own: Connection, tables: Tables, ended: Callable[..., int]
+) -> None:
+    say(tables, "*", "succeeded", None)
+    found = pruning.table(own, SETTINGS)
+    assert found.fronts() == []
+    [walk] = found.sweeps()
+    kept = [ended("succeeded", 30 * DAY) for _ in range(3)]
+    ended("cancelled", 30 * DAY)
+    kept.append(ended("dead", 30 * DAY))
+    assert part(own, walk, kept[-1])["seen"] == 2
+    assert left(tables) == kept
+
+
+def test_what_ended_badly_long_after_it_was_made_goes_while_the_other_sweep_rests(
+    own: Connection, tables: Tables, ended: Callable[..., int]
+) -> None:
+    kept = ended("succeeded", 0.5 * DAY, made=30 * DAY)
+    ended("expired", 6.5 * DAY, made=30 * DAY)
+    turn(own, tables)
+    tables.run("update pgqueue.jobs set finished_at = finished_at - interval '1 day'")
+    tables.run(
+        "update pgqueue.steps set ran_at = '2001-01-01', place = place - 'badly rests until'"
+    )
+    assert Prune(SETTINGS, Events())(own) == IDLE
+    assert left(tables) == [kept]
+    assert place(tables)["badly"] == 0
+
+
+def test_looking_costs_a_fiftieth_of_the_time_and_deleting_a_half(
+    own: Connection, tables: Tables, ended: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prune, "BURST", 0.0)
+    monkeypatch.setattr(Burst, "spent", 0.125)
+    for _ in range(5):
+        ended("dead", 30 * DAY)
+    say(tables, "*", "succeeded", None)
+    step = Prune(SETTINGS, Events())
+    step._measure.size = 2
+    assert turn(own, tables, step) == LOOKING * 0.125
+    say(tables, "*", "dead", "1 day")
+    step._measure.size = 2
+    assert turn(own, tables, step) == 0.125
+    assert len(left(tables)) == 3
+
+
+def test_a_front_that_passes_jobs_that_stay_takes_a_fifth_of_the_time(
+    own: Connection, tables: Tables, ended: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However old they are: nothing of that is overdue."""
+    monkeypatch.setattr(prune, "BURST", 0.0)
+    monkeypatch.setattr(Burst, "spent", 0.125)
+    for _ in range(5):
+        ended("dead", 30 * DAY)
+    tables.run("update pgqueue.retention set keep = null where state <> 'succeeded'")
+    step = Prune(SETTINGS, Events())
+    step._measure.size = 2
+    assert turn(own, tables, step) == PASSING * 0.125
+
+
+def test_a_sweep_that_would_take_days_looks_more_of_the_time() -> None:
+    burst = Burst()
+    burst.began -= 0.1
+    burst.passed = 1000
+    assert burst.looking(1_000_000) == LOOKING
+    assert LEAST_LOOKING < burst.looking(10_000_000) < LOOKING
+    assert burst.looking(10**9) == LEAST_LOOKING

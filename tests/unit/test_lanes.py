@@ -131,7 +131,7 @@ class Table(RuleBasedStateMachine):
     def start(self) -> None:
         self.now = T0
         self.rows: dict[int, Row] = {}
-        self.lanes = Lanes(["a", "b"])
+        self.lanes = Lanes(["a", "b"], least_reach=1)
         self.next_id = 1
 
     @rule(
@@ -275,6 +275,53 @@ def test_news_of_a_lane_ends_its_rest() -> None:
     assert sorted(order(lanes.plan(10, 5.0))) == [("a", 0), ("b", 0)]
     lanes.lower([("c", 0, T0, 1)])
     assert sorted(order(lanes.plan(10, 5.0))) == [("a", 0), ("b", 0), ("c", 0)]
+
+
+def test_a_worker_without_jobs_sleeps_once_it_has_looked_at_each_lane() -> None:
+    """Two halves of the lanes that wake each other up would keep it looking for ever."""
+    lanes = Lanes(["a", "b", "c", "d"])
+    everything = [("a", 0), ("b", 0), ("c", 0), ("d", 0)]
+    plan = lanes.plan(1, 0.0)
+    lanes.rest(plan, claimed((1, T0), queue=plan[2].queue), 5.0)
+    assert sorted(looked_at(lanes)) == everything
+    for brings in (plan[2], None, plan[0]):
+        jobs = claimed((2, T0), queue=brings.queue) if brings else []
+        lanes.rest(lanes.plan(1, 5.0), jobs, 5.0)
+    assert sorted(looked_at(lanes)) == everything
+
+
+def looked_at(lanes: Lanes) -> list[tuple[str, int]]:
+    """Where claims look that bring nothing, until there is nowhere else to look."""
+    looked = []
+    for _ in range(10):
+        plan = lanes.plan(1, 5.0)
+        looked += order(plan)
+        if not lanes.rest(plan, [], 5.0):
+            break
+    return looked
+
+
+def test_full_claims_are_planned_as_far_as_is_likely_to_fill_the_next() -> None:
+    lanes = Lanes([f"q{number}" for number in range(100)], least_reach=4)
+    plan = lanes.plan(6, 0.0)
+    assert len(plan) == 100
+    jobs = [*claimed((1, T0), queue=plan[0].queue), *claimed((2, T0), queue=plan[1].queue)]
+    lanes.rest(plan, jobs * 3, 5.0)
+    assert len(lanes.plan(6, 5.0)) == 4
+    several = [job for lane in plan[:6] for job in claimed((1, T0), queue=lane.queue)]
+    lanes.rest(plan, several, 5.0)
+    assert len(lanes.plan(6, 5.0)) == 12
+    assert lanes.rest(lanes.plan(6, 5.0), several[:2], 5.0)
+    assert len(lanes.plan(6, 5.0)) >= 88
+
+
+def test_a_lane_that_had_nothing_is_looked_at_beside_those_that_are_likely_to_have() -> None:
+    lanes = Lanes(["a"], least_reach=2)
+    for priority in range(1, 9):
+        lanes.add("a", priority)
+    lanes.rest(lanes.plan(1, 0.0), claimed((1, T0), priority=3), 5.0)
+    assert order(lanes.plan(1, 5.0)) == [("a", 3), ("a", 2)]
+    assert order(lanes.plan(1, 6.0)) == [("a", priority) for priority in range(8, 1, -1)]
 
 
 def firsts(lanes: Lanes, times: int) -> list[str]:
