@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import psycopg
 
+from pgqueue import session
 from pgqueue.job import ClaimedJob
 from pgqueue.wire import Statement
 
@@ -34,6 +35,11 @@ Takes = Literal["all", "unsuspected", "suspects"]
 
 BATCH: Final = 500
 """Jobs in one exchange: the plans are checked up to here, and more gained nothing measurable."""
+
+AVOIDED: Final = dict.fromkeys(
+    ("enable_hashjoin", "enable_mergejoin", "enable_sort", "enable_seqscan"), "off"
+)
+"""What some plans would do to all of `jobs`: limits.sql says why."""
 
 _ID: Final = attrgetter("id")
 _ORDER: Final = attrgetter("run_at", "id")
@@ -76,7 +82,7 @@ class ExchangeReply:
 class Sent:
     """An exchange on its way: the server works on it while we do something else."""
 
-    def __init__(self, wire: Wire, flight: Flight, finishes: int, *, claims: bool) -> None:
+    def __init__(self, wire: Wire, flight: Flight, finishes: slice, *, claims: bool) -> None:
         self._wire, self._flight, self._finishes, self._claims = wire, flight, finishes, claims
 
     @property
@@ -91,10 +97,10 @@ class Sent:
             psycopg.Error: nothing of it is recorded, or, when the connection broke, nobody knows.
         """
         self._wire.wait(self._flight)
-        _, *results = self._flight.results
+        results = self._flight.results
         recorded = [
             id_
-            for finish in results[: self._finishes]
+            for finish in results[self._finishes]
             for id_ in self._wire.rows(finish, itemgetter(0))
         ]
         claimed = self._wire.rows(results[-1], ClaimedJob._make) if self._claims else []
@@ -143,7 +149,8 @@ def send(
         psycopg.OperationalError: the connection is broken.
     """
     claims = room > 0 and bool(lanes)
-    statements = [_statement("limits", limits(settings))]
+    held = session.held(wire.connection, held_limits(settings))
+    statements = [] if held else [_statement("limits", limits(settings))]
     if progress:
         statements.append(_statement("progress", {"reports": reports_document(progress)}))
     if succeeded:
@@ -154,7 +161,8 @@ def send(
         statements.append(_statement("finish_unsuccessful", values))
     if ephemeral:
         statements.append(_statement("finish_ephemeral", _successes(ephemeral)))
-    finishes = bool(succeeded) + bool(unsuccessful) + bool(ephemeral)
+    count = bool(succeeded) + bool(unsuccessful) + bool(ephemeral)
+    finishes = slice(0, count) if held else slice(1, 1 + count)
     if not settings.synchronous_commit:
         statements.append(_statement("asynchronous", {}))
     if suspect_id is not None:
@@ -191,6 +199,11 @@ def limits(settings: Settings) -> dict[str, str]:
     }
 
 
+def held_limits(settings: Settings) -> dict[str, str]:
+    """What limits.sql sets, by name: to be held for a whole session, where that may be."""
+    return limits(settings) | AVOIDED
+
+
 def execute(
     connection: Connection, name: str, values: Mapping[str, Any] | None = None
 ) -> psycopg.Cursor[Any]:
@@ -204,6 +217,9 @@ def run(
     connection: Connection, settings: Settings, name: str, values: Mapping[str, Any] | None = None
 ) -> list[tuple[Any, ...]]:
     """Run sql/NAME.sql in a transaction of its own, with time limits; the rows it returns."""
+    if session.held(connection, held_limits(settings)):
+        cursor = execute(connection, name, values)
+        return cursor.fetchall() if cursor.description else []
     with connection.pipeline():
         execute(connection, "limits", limits(settings))
         cursor = execute(connection, name, values)
