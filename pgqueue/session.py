@@ -67,7 +67,7 @@ def hold(connection: Own, wanted: Mapping[str, str]) -> None:
 def held(connection: psycopg.Connection[TupleRow], wanted: Mapping[str, str]) -> bool:
     """Whether this holds for the whole session, so that no transaction needs to set it."""
     found = connection.held if isinstance(connection, Own) else None
-    return found is not None and wanted.items() <= found.items()
+    return found is wanted or (found is not None and wanted.items() <= found.items())
 
 
 def _end(connection: Own) -> int | None:

@@ -193,15 +193,22 @@ def _numbered(name: str) -> tuple[bytes, tuple[str, ...]]:
 
 def limits(settings: Settings) -> dict[str, str]:
     """The parameters of limits.sql, in milliseconds as PostgreSQL reads them."""
-    return {
-        "statement_timeout": str(int(settings.statement_timeout * 1000)),
-        "lock_timeout": str(int(settings.lock_timeout * 1000)),
-    }
+    return _limits(settings.statement_timeout, settings.lock_timeout)
 
 
-def held_limits(settings: Settings) -> dict[str, str]:
+def _limits(statement: float, lock: float) -> dict[str, str]:
+    return {"statement_timeout": f"{int(statement * 1000)}", "lock_timeout": f"{int(lock * 1000)}"}
+
+
+def held_limits(settings: Settings) -> Mapping[str, str]:
     """What limits.sql sets, by name: to be held for a whole session, where that may be."""
-    return limits(settings) | AVOIDED
+    return _held_limits(settings.statement_timeout, settings.lock_timeout)
+
+
+@cache
+def _held_limits(statement: float, lock: float) -> Mapping[str, str]:
+    """Made once, for it is compared at every exchange."""
+    return _limits(statement, lock) | AVOIDED
 
 
 def execute(
