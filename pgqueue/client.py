@@ -104,7 +104,9 @@ class OwnConnections:
         if pool is not None:
             return pool
         size = self._settings.pool_size
-        pool = connections.open_pool(self._dsn(), self._settings, "client", size=size)
+        # As enqueues need them; a transaction with another pause sets its own.
+        hold = connections.bounds(self._settings, PATIENCE)
+        pool = connections.open_pool(self._dsn(), self._settings, "client", size=size, hold=hold)
         winner = self._pools.setdefault(os.getpid(), pool)
         if winner is not pool:
             pool.close()

@@ -1,13 +1,13 @@
 """pgqueue's own connections: how they are opened, and the limits that every call on them has.
 
-Limits are set per transaction, never for the session and never as a start-up option: behind a
-pooler in transaction mode the first would leak to strangers and the second be refused.
+Limits are set once where the session is ours alone, and else by each transaction: see `session`.
 """
 
 from __future__ import annotations
 
 import re
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -15,11 +15,12 @@ from psycopg import conninfo
 from psycopg.rows import TupleRow, tuple_row
 from psycopg_pool import ConnectionPool
 
+from pgqueue import session
 from pgqueue.config import mask_dsn
 from pgqueue.errors import ConfigError, ConnectionFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from pgqueue.config import Settings
 
@@ -62,7 +63,14 @@ def _reason(error: psycopg.Error) -> str:
     return reason if "connection option" in reason else re.sub('".*"', "***", reason)
 
 
-def connect(dsn: str, settings: Settings, role: str, *, autocommit: bool = True) -> Connection:
+def connect(
+    dsn: str,
+    settings: Settings,
+    role: str,
+    *,
+    autocommit: bool = True,
+    hold: Mapping[str, str] | None = None,
+) -> Connection:
     """Open a connection of our own.
 
     Args:
@@ -70,20 +78,19 @@ def connect(dsn: str, settings: Settings, role: str, *, autocommit: bool = True)
         settings: gives the time limit, and whether statements may be prepared.
         role: becomes `application_name`, as `pgqueue:ROLE`.
         autocommit: psycopg's switch.
+        hold: limits for the whole session, where it is ours alone; needs autocommit.
 
     Raises:
         ConnectionFailed: the server does not answer within the limit, or refuses.
         ConfigError: the DSN cannot be parsed.
     """
     try:
-        connection = psycopg.Connection.connect(
+        connection = session.Own.connect(
             **parameters(dsn, settings, role), autocommit=autocommit, row_factory=tuple_row
         )
+        _configure(connection, settings, hold)
     except psycopg.OperationalError as error:
         raise connection_failed(dsn, error) from None
-    if not settings.prepare:
-        connection.prepare_threshold = None
-    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     return connection
 
 
@@ -94,10 +101,20 @@ def connection_failed(dsn: str, error: BaseException) -> ConnectionFailed:
     return ConnectionFailed(f"cannot connect to {where}: {mask_dsn(reason)}")
 
 
-def open_pool(dsn: str, settings: Settings, role: str, *, size: int) -> ConnectionPool[Connection]:
-    """A pool of our own connections; opened in the background, so this does not block."""
-    pool = ConnectionPool(
-        connection_class=psycopg.Connection[TupleRow],
+def open_pool(
+    dsn: str, settings: Settings, role: str, *, size: int, hold: Mapping[str, str] | None = None
+) -> ConnectionPool[Connection]:
+    """A pool of connections as `connect` opens them; it fills in the background, without blocking.
+
+    Args:
+        dsn: as of `connect`.
+        settings: as of `connect`.
+        role: as of `connect`.
+        size: connections at most.
+        hold: as of `connect`.
+    """
+    pool: ConnectionPool[Connection] = ConnectionPool(
+        connection_class=session.Own,
         kwargs=parameters(dsn, settings, role) | {"autocommit": True, "row_factory": tuple_row},
         min_size=0,
         max_size=size,
@@ -106,15 +123,23 @@ def open_pool(dsn: str, settings: Settings, role: str, *, size: int) -> Connecti
         open=False,
         name=f"pgqueue:{role}",
         check=ConnectionPool.check_connection,
-        configure=_configure,
+        configure=partial(_configure, settings=settings, hold=hold),
     )
     pool.open(wait=False)
     return pool
 
 
-def _configure(connection: Connection) -> None:
+def _configure(connection: session.Own, settings: Settings, hold: Mapping[str, str] | None) -> None:
+    if not settings.prepare:
+        connection.prepare_threshold = None
     # Whatever the database's default is: each statement must see what it has waited for.
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+    if hold is not None:
+        try:
+            session.hold(connection, hold)
+        except BaseException:
+            connection.close()
+            raise
 
 
 @contextmanager
@@ -128,15 +153,29 @@ def limited(
         settings: give the limits.
         idle: seconds that may pass between two statements; None allows what a statement may take.
     """
+    wanted = bounds(settings, idle)
     with connection.transaction():
-        statement, lock, between = limits(settings)
-        if idle is not None:
-            between = f"{int(idle * 1000)}"
-        connection.execute(LIMITS, (statement, lock, between))
+        if not session.held(connection, wanted):
+            connection.execute(LIMITS, [*wanted.values()])
         yield connection
 
 
-def limits(settings: Settings) -> tuple[str, str, str]:
-    """The parameters of LIMITS, in milliseconds as PostgreSQL reads them."""
-    statement = f"{int(settings.statement_timeout * 1000)}"
-    return statement, f"{int(settings.lock_timeout * 1000)}", statement
+def bounds(settings: Settings, idle: float | None = None) -> dict[str, str]:
+    """The limits of a transaction by name, in milliseconds as PostgreSQL reads them.
+
+    Args:
+        settings: give the limits.
+        idle: as of `limited`.
+    """
+    statement = settings.statement_timeout
+    seconds = {
+        "statement_timeout": statement,
+        "lock_timeout": settings.lock_timeout,
+        "idle_in_transaction_session_timeout": statement if idle is None else idle,
+    }
+    return {name: f"{int(limit * 1000)}" for name, limit in seconds.items()}
+
+
+def limits(settings: Settings) -> tuple[str, ...]:
+    """The parameters of LIMITS."""
+    return tuple(bounds(settings).values())

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import psycopg
 
+from pgqueue import session
 from pgqueue.job import ClaimedJob
 from pgqueue.wire import Statement
 
@@ -36,6 +37,11 @@ BATCH: Final = 1000
 """Jobs in one exchange: the plans are checked up to here. With 500 a drain has 0.68 to 0.70 of the
 yardstick and with 1,000 has 0.75 to 0.78, for each commit waits for the disk; 1,500 gained no more,
 and a reply must fit what a socket buffers, or the server waits for us with the rows locked."""
+
+AVOIDED: Final = dict.fromkeys(
+    ("enable_hashjoin", "enable_mergejoin", "enable_sort", "enable_seqscan"), "off"
+)
+"""What some plans would do to all of `jobs`: limits.sql says why."""
 
 _ID: Final = attrgetter("id")
 _ORDER: Final = attrgetter("run_at", "id")
@@ -80,7 +86,7 @@ class ExchangeReply:
 class Sent:
     """An exchange on its way: the server works on it while we do something else."""
 
-    def __init__(self, wire: Wire, flight: Flight, finishes: int, *, claims: bool) -> None:
+    def __init__(self, wire: Wire, flight: Flight, finishes: slice, *, claims: bool) -> None:
         self._wire, self._flight, self._finishes, self._claims = wire, flight, finishes, claims
 
     @property
@@ -95,10 +101,10 @@ class Sent:
             psycopg.Error: nothing of it is recorded, or, when the connection broke, nobody knows.
         """
         self._wire.wait(self._flight)
-        _, *results = self._flight.results
+        results = self._flight.results
         recorded = [
             id_
-            for finish in results[: self._finishes]
+            for finish in results[self._finishes]
             for id_ in self._wire.rows(finish, itemgetter(0))
         ]
         claimed = self._wire.rows(results[-1], _MADE) if self._claims else []
@@ -147,7 +153,8 @@ def send(
         psycopg.OperationalError: the connection is broken.
     """
     claims = room > 0 and bool(lanes)
-    statements = [_statement("limits", limits(settings))]
+    held = session.held(wire.connection, held_limits(settings))
+    statements = [] if held else [_statement("limits", limits(settings))]
     if progress:
         statements.append(_statement("progress", {"reports": reports_document(progress)}))
     if succeeded:
@@ -158,7 +165,8 @@ def send(
         statements.append(_statement("finish_unsuccessful", values))
     if ephemeral:
         statements.append(_statement("finish_ephemeral", _successes(ephemeral)))
-    finishes = bool(succeeded) + bool(unsuccessful) + bool(ephemeral)
+    count = bool(succeeded) + bool(unsuccessful) + bool(ephemeral)
+    finishes = slice(0, count) if held else slice(1, 1 + count)
     if not settings.synchronous_commit:
         statements.append(_statement("asynchronous", {}))
     if suspect_id is not None:
@@ -189,10 +197,22 @@ def _numbered(name: str) -> tuple[bytes, tuple[str, ...]]:
 
 def limits(settings: Settings) -> dict[str, str]:
     """The parameters of limits.sql, in milliseconds as PostgreSQL reads them."""
-    return {
-        "statement_timeout": str(int(settings.statement_timeout * 1000)),
-        "lock_timeout": str(int(settings.lock_timeout * 1000)),
-    }
+    return _limits(settings.statement_timeout, settings.lock_timeout)
+
+
+def _limits(statement: float, lock: float) -> dict[str, str]:
+    return {"statement_timeout": f"{int(statement * 1000)}", "lock_timeout": f"{int(lock * 1000)}"}
+
+
+def held_limits(settings: Settings) -> Mapping[str, str]:
+    """What limits.sql sets, by name: to be held for a whole session, where that may be."""
+    return _held_limits(settings.statement_timeout, settings.lock_timeout)
+
+
+@cache
+def _held_limits(statement: float, lock: float) -> Mapping[str, str]:
+    """Made once, for it is compared at every exchange."""
+    return _limits(statement, lock) | AVOIDED
 
 
 def execute(
@@ -208,6 +228,9 @@ def run(
     connection: Connection, settings: Settings, name: str, values: Mapping[str, Any] | None = None
 ) -> list[tuple[Any, ...]]:
     """Run sql/NAME.sql in a transaction of its own, with time limits; the rows it returns."""
+    if session.held(connection, held_limits(settings)):
+        cursor = execute(connection, name, values)
+        return cursor.fetchall() if cursor.description else []
     with connection.pipeline():
         execute(connection, "limits", limits(settings))
         cursor = execute(connection, name, values)

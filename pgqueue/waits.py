@@ -305,7 +305,8 @@ class _Watcher:
 
     def _connected(self) -> Connection:
         if self._connection is None:
-            self._connection = connections.connect(self._dsn, self._settings, "waits")
+            hold = store.held_limits(self._settings)
+            self._connection = connections.connect(self._dsn, self._settings, "waits", hold=hold)
             if self._settings.listen:
                 self._connection.execute(f"listen {CHANNEL}".encode())
             self._worked = True

@@ -7,6 +7,7 @@ idle for longest, so with two of them never to the one before. It knows no prepa
 from __future__ import annotations
 
 import contextlib
+import secrets
 import select
 import socket
 import struct
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 SSL, GSS = 80877103, 80877104
 ANSWERED: Final = {b"Q"[0], b"S"[0], b"F"[0]}
 """Query, Sync and function call: each is answered by one ReadyForQuery."""
+
+KEY: Final = b"K\0\0\0\x0c"
+"""BackendKeyData: four bytes of process id and four of secret come behind it."""
 
 READY: Final = b"Z"[0]
 TERMINATE: Final = b"X"[0]
@@ -72,27 +76,37 @@ class Pooler:
     Args:
         dsn: of a server that asks for no password.
         size: connections to the server, for all clients together.
+        tcp: be reached on a port of 127.0.0.1, not on a Unix socket.
+        invents: give each client a key of its own, as PgBouncer does; else clients get the key of
+            the server that was there when they came, as from pgagroal.
 
     Attributes:
         dsn: the way to the same database through the pooler.
         transactions: how many were lent a connection so far.
     """
 
-    def __init__(self, dsn: str, size: int = 2) -> None:
+    def __init__(
+        self, dsn: str, size: int = 2, *, tcp: bool = False, invents: bool = False
+    ) -> None:
         with psycopg.connect(dsn) as connection:
             host, port = connection.info.host, connection.info.port
         self._target: str | tuple[str, int] = (
             f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port)
         )
-        self._size = size
+        self._size, self._invents = size, invents
         self._idle: deque[Link] = deque()
         self._changed = threading.Condition()
         self._made = 0
         self.transactions = 0
         self._folder = tempfile.TemporaryDirectory(prefix="pgq-pooler-")
-        self.dsn = conninfo.make_conninfo(dsn, host=self._folder.name, port=5432)
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(Path(self._folder.name, ".s.PGSQL.5432")))
+        self._listener = socket.socket(socket.AF_INET if tcp else socket.AF_UNIX)
+        if tcp:
+            self._listener.bind(("127.0.0.1", 0))
+            host, port = self._listener.getsockname()
+        else:
+            self._listener.bind(str(Path(self._folder.name, ".s.PGSQL.5432")))
+            host, port = self._folder.name, 5432
+        self.dsn = conninfo.make_conninfo(dsn, host=host, port=port)
         self._listener.listen(16)
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
@@ -117,17 +131,25 @@ class Pooler:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                if client.family == socket.AF_INET:
+                    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
         with client, contextlib.suppress(ConnectionError):
             startup = _startup(client)
             link = self._take(startup)
-            client.sendall(link.greeting)
+            client.sendall(self._greeting(link))
             self._give(link)
             stream = Stream(client)
             while self._transaction(stream, startup):
                 pass
+
+    def _greeting(self, link: Link) -> bytes:
+        if not self._invents:
+            return link.greeting
+        at = link.greeting.index(KEY) + len(KEY)
+        return link.greeting[:at] + secrets.token_bytes(8) + link.greeting[at + 8 :]
 
     def _transaction(self, client: Stream, startup: bytes) -> bool:
         """Pass one transaction on; False when the client says goodbye."""

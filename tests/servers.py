@@ -136,12 +136,12 @@ def ordinary_server() -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def started_server() -> Iterator[EmbeddedServer]:
+def started_server(*, tcp: bool = False) -> Iterator[EmbeddedServer]:
     """A server of this run alone; it ends with the run, even if that is killed."""
     folder = Path(tempfile.mkdtemp(prefix="pgqueue-test-", dir=memory_folder()))
     with _watched(folder):
         server = EmbeddedServer.start(
-            folder, bin_dir=chosen_bin_dir(), settings=SETTINGS, quiet=True
+            folder, bin_dir=chosen_bin_dir(), settings=SETTINGS, tcp=tcp, quiet=True
         )
         with server:
             yield server

@@ -1,8 +1,11 @@
 -- Records the success of jobs of ephemeral tasks: they are deleted, each under its lease.
 -- By: a worker's exchange. Locks: the jobs, in the order given (by id), and their keys, skipping
 -- locked ones. Returns what was recorded, as finish_succeeded.sql does.
+-- The arrays come out of selects, so that the planner does not see how short they are: else a plan
+-- for one job looks cheaper than the plan for any number, and each such finish is planned anew.
 with outcome as materialized (
-    select * from unnest(%(ids)s::bigint[], %(leases)s::bigint[]) as outcome (id, lease)
+    select *
+    from unnest((select %(ids)s::bigint[]), (select %(leases)s::bigint[])) as outcome (id, lease)
 ),
 held as materialized (
     select job.id

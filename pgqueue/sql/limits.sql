@@ -1,4 +1,5 @@
--- Opens each exchange: time limits, and what some plans would do to all of `jobs` off: the two
+-- Opens each transaction of a worker, unless the session holds all of this (pgqueue/session.py, and
+-- store.AVOIDED): time limits, and what some plans would do to all of `jobs` off: the two
 -- joins that scan it, the sort that reads every ready job to give back the first few in order, and
 -- the scan of the table itself: a worker that prepares its claim while the table is empty would
 -- keep that plan while the table grows, until the next ANALYZE (claims of 5 to 16 ms).

@@ -168,7 +168,10 @@ class Keeper:
     def _opened(self) -> ConnectionPool[Connection]:
         with self._opening:
             if self._pool is None:
-                self._pool = connections.open_pool(self._dsn, self._settings, "steps", size=SIZE)
+                hold = store.held_limits(self._settings)
+                self._pool = connections.open_pool(
+                    self._dsn, self._settings, "steps", size=SIZE, hold=hold
+                )
         return self._pool
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 
-from pgqueue import connections
+from pgqueue import connections, store
 from pgqueue.errors import ConnectionFailed
 from pgqueue.telemetry import events
 
@@ -48,7 +48,8 @@ class Link:
         """
         self.fresh = self._connection is None or self._connection.closed
         if self._connection is None or self.fresh:
-            self._connection = connections.connect(self._dsn, self._settings, self._part)
+            hold = store.held_limits(self._settings)
+            self._connection = connections.connect(self._dsn, self._settings, self._part, hold=hold)
         return self._connection
 
     def attempt(self, step: Callable[[Connection], float]) -> float:

@@ -59,11 +59,14 @@ class Wake:
         if descriptor is not None:
             awaited.append((descriptor, select.POLLIN))
         ready = wire.wait_for(awaited, 0.0 if self._up else seconds)
-        if source is not None and descriptor in ready:
-            source.hear()
         if self._up or self._ear in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._ear, 16)
+        if source is not None and descriptor in ready:
+            # Whoever hears signals us, who are awake: that needs no byte (20 us from a commit to
+            # its handler).
+            self._up = True
+            source.hear()
         # After the byte was taken: a signal in between would be lost with it.
         self._up = False
 

@@ -106,10 +106,14 @@ def test_a_prepared_statement_is_the_driver_s_own_error(pooler: Pooler) -> None:
         caller.rollback()
 
 
+@pytest.mark.parametrize("size", [2, 3])  # the pool looks at a connection before it lends it
 def test_an_app_s_own_connections_can_do_without_prepared_statements(
-    pooler: Pooler, own_dsn: str
+    own_dsn: str, size: int
 ) -> None:
-    with PgQueue(pooler.dsn, settings=Settings(prepare=False)) as app:
+    with (
+        Pooler(own_dsn, size) as pooler,
+        PgQueue(pooler.dsn, settings=Settings(prepare=False)) as app,
+    ):
         task = app.task(name="work")(work)
         for _ in range(12):  # psycopg prepares the sixth
             task.enqueue(1)

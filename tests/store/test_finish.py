@@ -10,7 +10,8 @@ import pytest
 
 from pgqueue import store
 from pgqueue.config import Settings
-from pgqueue.outcome import Succeeded, Unsuccessful
+from pgqueue.outcome import Ephemeral, Succeeded, Unsuccessful
+from pgqueue.wire import Wire
 from tests.store.tables import SETTINGS, Background, Tables, claim, exchange, lane
 
 if TYPE_CHECKING:
@@ -60,6 +61,23 @@ def test_of_two_outcomes_of_one_lease_the_first_counts(own: Connection, tables: 
     assert end(own, Unsuccessful(job_id, 1, "dead", ending="dead")) == []
     assert tables.row(job_id)["state"] == "ready"
     assert tables.attempts(job_id) == [(1, 1, "retried")]
+
+
+@pytest.mark.parametrize("kind", [Succeeded, Ephemeral])
+def test_finishes_of_single_jobs_come_to_be_planned_no_more(
+    own: Connection, tables: Tables, kind: type[Succeeded]
+) -> None:
+    name = "ephemeral" if kind is Ephemeral else "succeeded"
+    wire = Wire(own, patience=20.0)
+    for _ in range(10):
+        done = [kind(tables.job("running", worker_id=1), 1, None)]
+        outcomes: dict[str, Any] = {name: done}
+        store.send(wire, SETTINGS, worker_id=1, worker="w", **outcomes).receive()
+    counts = own.execute(
+        "select generic_plans, custom_plans from pg_prepared_statements where name like %s",
+        [f"pgqueue_finish_{name}_%"],
+    ).fetchall()
+    assert counts == [(5, 5)]
 
 
 def test_stale_and_valid_leases_in_one_batch_are_told_apart(
