@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     Lane = tuple[str, int]
 
 FIRST_PRIORITY: Final = 0
-REST: Final = 0.0001
+REST: Final = 0.0002
 """Seconds, times the number of lanes, for which a lane that had nothing is passed over: looking at
-one takes 5 us, so that all that looking costs some 5 % of a core. With 1,000 lanes that is 0.1 s;
-with one it is nothing."""
-LEAST_REACH: Final = 32
+one takes 5 us of the server and 3 of Python, so that all that looking costs some 4 % of a core. With
+1,000 lanes that is 0.2 s; with one it is nothing."""
+LEAST_REACH: Final = 16
 """Lanes that had jobs, or may have, in each claim at least. To plan and write down one takes 2 us:
 all of 1,000 lanes in each claim of 500 jobs would be 4 us a job."""
 
