@@ -129,7 +129,6 @@ def send(
     progress: Sequence[tuple[Any, ...]] = (),
     careful: bool = True,
     takes: Takes = "all",
-    claim: Statement | None = None,
 ) -> Sent:
     """Send an exchange: finish what came out, claim what there is room for, in one commit.
 
@@ -149,7 +148,6 @@ def send(
             lock timeout, and all else is a sixth faster.
         takes: which jobs to claim; of suspects alone one at most, wherever in the queues of
             `lanes` it stands.
-        claim: as `claim_statement` made it of the same, where that was done before.
 
     Raises:
         psycopg.OperationalError: the connection is broken.
@@ -175,16 +173,10 @@ def send(
         names = {"worker_id": worker_id, "job_id": suspect_id}
         statements.append(_statement("name_suspect", names))
     if claims:
-        statements.append(claim or claim_statement(worker_id, lanes, room, takes))
+        name = "claim_suspect" if takes == "suspects" else "claim"
+        values = _claim(worker_id, lanes, room) | {"suspects": takes == "all"}
+        statements.append(_statement(name, values))
     return Sent(wire, wire.start(statements), finishes, claims=claims)
-
-
-def claim_statement(
-    worker_id: int, lanes: Sequence[LaneClaim], room: int, takes: Takes
-) -> Statement:
-    """The claim of an exchange; arguments as of `send`."""
-    name = "claim_suspect" if takes == "suspects" else "claim"
-    return _statement(name, _claim(worker_id, lanes, room) | {"suspects": takes == "all"})
 
 
 def _statement(name: str, given: Mapping[str, str | int | None]) -> Statement:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from pgqueue import store, wire
 from pgqueue.outcome import Ephemeral, Succeeded, Unsuccessful
@@ -19,8 +19,7 @@ from pgqueue.wire import Wire
 if TYPE_CHECKING:
     from pgqueue.config import Settings
     from pgqueue.connections import Connection
-    from pgqueue.store import ExchangeReply, LaneClaim, Sent, Takes
-    from pgqueue.wire import Statement
+    from pgqueue.store import ExchangeReply, Sent, Takes
     from pgqueue.worker.link import Link
     from pgqueue.worker.loop import Wake
     from pgqueue.worker.reports import Reports
@@ -30,14 +29,6 @@ Order = dict[str, Any]
 
 PATIENCE: Final = 5.0
 """Seconds beyond the statement timeout after which an exchange is given up."""
-
-
-class Ahead(NamedTuple):
-    """A claim that was made before it is wanted: how much it takes, where, and how it is said."""
-
-    room: int
-    lanes: Sequence[LaneClaim]
-    claim: Statement
 
 
 class Line:
@@ -151,7 +142,6 @@ class Carrier:
         reports: Reports,
     ) -> None:
         self._link, self._claim_link, self._wake = link, claims, wake
-        self._worker_id, self._takes = worker_id, takes
         who: dict[str, Any] = {"worker_id": worker_id, "worker": worker, "takes": takes}
         self.outcomes = Line(link, settings, who, reports)
         self.claims = Line(claims, settings, who, reports)
@@ -164,11 +154,6 @@ class Carrier:
     def together(self, finishing: Finishing, **claim: Any) -> ExchangeReply:
         """Finish and claim in one round trip; nothing else is under way."""
         return self.outcomes.round_trip(finishing=finishing, **claim)
-
-    def plan_ahead(self, lanes: Sequence[LaneClaim], room: int) -> Ahead:
-        """Make a claim before it is wanted: `claim` of an order with the same lanes and room."""
-        statement = store.claim_statement(self._worker_id, lanes, room, self._takes)
-        return Ahead(room, lanes, statement)
 
     def wait(self, seconds: float, *, hear: bool) -> None:
         """Wait until something may have landed, or so long; `hear`: or until woken."""

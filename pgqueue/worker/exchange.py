@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from pgqueue.job import ClaimedJob
     from pgqueue.store import LaneClaim
     from pgqueue.telemetry.events import Events
-    from pgqueue.wire import Statement
-    from pgqueue.worker.carrier import Ahead, Carrier
+    from pgqueue.worker.carrier import Carrier
     from pgqueue.worker.inbox import Inbox
     from pgqueue.worker.intake import Intake
     from pgqueue.worker.lanes import Lanes
@@ -86,7 +85,6 @@ class Exchange:
         self._claims = self._due = True
         self._armed = self._busy = self._unsure = False
         self._poll_at = self._reconcile_at = 0.0
-        self._ahead: Ahead | None = None
 
     def step(self) -> float:
         """Do what there is to do; the seconds until there may be more."""
@@ -164,11 +162,9 @@ class Exchange:
             if not owe(done):
                 self._emit(events.LeaseGone(done.id, done.lease))
         for queue, priority in self._inbox.take_lanes():
-            if self._lanes.add(queue, priority):
-                self._ahead = None
+            self._lanes.add(queue, priority)
             self._due = True
         for heads in self._inbox.take_heads():
-            self._ahead = None
             self._due |= self._lanes.lower(heads)
         self._due |= self._inbox.take_look()
 
@@ -191,31 +187,15 @@ class Exchange:
         suspect: Attempt | None,
         now: float,
     ) -> None:
-        lanes, claim = self._planned(room, now)
+        lanes = self._lanes.plan(room, now) if room > 0 else []
         suspect_id = suspect.job.id if suspect is not None else None
-        reply = self._carrier.together(
-            finishing, lanes=lanes, room=room, claim=claim, suspect_id=suspect_id
-        )
+        reply = self._carrier.together(finishing, lanes=lanes, room=room, suspect_id=suspect_id)
         self._recorded(finishing, reply.recorded, now)
         if suspect is not None:
             self._intake.start_suspect()
         if room > 0:
-            # First on their way: a thread takes longer to wake than what is left to do here.
-            self._intake.take(reply.claimed, now)
             self._claimed(reply.claimed, lanes, room, now)
-
-    def _planned(self, room: int, now: float) -> tuple[Sequence[LaneClaim], Statement | None]:
-        if room <= 0:
-            return [], None
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead.room == room:
-            return ahead.lanes, ahead.claim
-        return self._lanes.plan(room, now), None
-
-    def _plan_ahead(self, room: int, now: float) -> None:
-        """Make the next claim while nothing runs: code that has slept is slow (60 us at a wake)."""
-        if self._ahead is None and 0 < room <= store.BATCH and self._intake.idle():
-            self._ahead = self._carrier.plan_ahead(self._lanes.plan(room, now), room)
+            self._intake.take(reply.claimed, now)
 
     def _land_outcomes(self, now: float, *, wait: bool = False) -> None:
         if (landed := self._carrier.outcomes.answer(wait=wait)) is not None:
@@ -254,7 +234,7 @@ class Exchange:
         self._refusals.recorded()
 
     def _claimed(
-        self, claimed: list[ClaimedJob], lanes: Sequence[LaneClaim], room: int, now: float
+        self, claimed: list[ClaimedJob], lanes: list[LaneClaim], room: int, now: float
     ) -> None:
         self._lanes.claimed(claimed)
         left_out = self._lanes.rest(lanes, claimed, now)
@@ -275,7 +255,6 @@ class Exchange:
         if self._armed and (self._pace.fast or self._pace.full(now) or not self._claims):
             store.run(connection, self._settings, "awake", {"worker_id": self._worker_id})
             self._armed = False
-        self._plan_ahead(room, now)
         times = [self._reconcile_at, self._ledger.next_question()]
         if room > 0:
             times.append(self._poll_at)
