@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 FIRST_PRIORITY: Final = 0
 REST: Final = 0.0002
 """Seconds, times the number of lanes, for which a lane that had nothing is passed over: looking at
-one takes 5 us of the server and 3 of Python, so that all that looking costs some 4 % of a core. With
-1,000 lanes that is 0.2 s; with one it is nothing."""
-LEAST_REACH: Final = 16
+one takes 5 us of the server and 3 of Python, so that all that looking costs some 4 % of a core.
+With 1,000 lanes that is 0.2 s; with one it is nothing."""
+LEAST_REACH: Final = 32
 """Lanes that had jobs, or may have, in each claim at least. To plan and write down one takes 2 us:
-all of 1,000 lanes in each claim of 500 jobs would be 4 us a job."""
+all of 1,000 lanes in each claim of 500 jobs would be 4 us a job. Four times those that the last one
+emptied, for the claim that is under way already looks there too."""
 
 _LANE: Final = attrgetter("queue", "priority")
 
@@ -131,7 +132,7 @@ class Lanes:
             places = (place for place, lane in enumerate(looked) if lane in brought)
             looked = looked[: max(places, default=-1) + 1]
             self._seen.clear()
-        self._reach = max(self._least_reach, 2 * len(brought)) if full else math.inf
+        self._reach = max(self._least_reach, 4 * len(brought)) if full else math.inf
         self._note(looked, brought, now)
         return not full and self._left_out(looked)
 

@@ -307,21 +307,21 @@ def test_full_claims_are_planned_as_far_as_is_likely_to_fill_the_next() -> None:
     assert len(plan) == 100
     jobs = [*claimed((1, T0), queue=plan[0].queue), *claimed((2, T0), queue=plan[1].queue)]
     lanes.rest(plan, jobs * 3, 5.0)
-    assert len(lanes.plan(6, 5.0)) == 4
+    assert len(lanes.plan(6, 5.0)) == 8
     several = [job for lane in plan[:6] for job in claimed((1, T0), queue=lane.queue)]
     lanes.rest(plan, several, 5.0)
-    assert len(lanes.plan(6, 5.0)) == 12
+    assert len(lanes.plan(6, 5.0)) == 24
     assert lanes.rest(lanes.plan(6, 5.0), several[:2], 5.0)
-    assert len(lanes.plan(6, 5.0)) >= 88
+    assert len(lanes.plan(6, 5.0)) >= 76
 
 
 def test_a_lane_that_had_nothing_is_looked_at_beside_those_that_are_likely_to_have() -> None:
     lanes = Lanes(["a"], least_reach=2)
-    for priority in range(1, 9):
+    for priority in range(1, 15):
         lanes.add("a", priority)
-    lanes.rest(lanes.plan(1, 0.0), claimed((1, T0), priority=3), 5.0)
-    assert order(lanes.plan(1, 5.0)) == [("a", 3), ("a", 2)]
-    assert order(lanes.plan(1, 6.0)) == [("a", priority) for priority in range(8, 1, -1)]
+    lanes.rest(lanes.plan(1, 0.0), claimed((1, T0), priority=9), 5.0)
+    assert order(lanes.plan(1, 5.0)) == [("a", priority) for priority in (9, 8, 7, 6)]
+    assert order(lanes.plan(1, 6.0)) == [("a", priority) for priority in range(14, 5, -1)]
 
 
 def firsts(lanes: Lanes, times: int) -> list[str]:
