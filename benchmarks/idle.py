@@ -1,7 +1,8 @@
 """What an idle worker costs: its queries by part, its CPU, and what a thousand cost a server.
 
 The thousand are simulated: their rows stand in the tables, and every statement of the one that
-was watched is replayed a thousand times as often.
+was watched is replayed a thousand times as often. Which of them probes for all is decided by the
+statement itself, as ever.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from benchmarks.latency import asleep
 from pgqueue import store
 from pgqueue.config import Settings
 from pgqueue.wire import Wire
+from pgqueue.worker import cells
+from pgqueue.worker.attendants import TURNS
 from pgqueue.worker.lanes import Lanes
+from pgqueue.worker.steps.look import PROBE_EVERY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,8 +40,6 @@ WORKERS: Final = """
     select 'host:' || number, 'host', number, '', '{default}', 100, 16, '1 hour'
     from generate_series(1, %s) as number returning id"""
 SLEEPERS: Final = "insert into pgqueue.sleepers select 'default', id from pgqueue.workers"
-ONE_FOR_ALL: Final = ("probe", "expire")
-"""Statements of steps that one worker takes for all."""
 
 
 @dataclass(frozen=True)
@@ -109,14 +111,10 @@ def _replay(
     with bench.fresh(databases) as (dsn, connection, _):
         ids = [row[0] for row in connection.execute(WORKERS, [MANY])]
         connection.execute(SLEEPERS)
-        store.run(connection, Settings(), "add_steps", {"names": ["probe", "expire"]})
+        store.run(connection, Settings(), "add_steps", {"names": list(TURNS)})
         bench.settle(connection)
         server = usage.server_pid(connection.info.backend_pid)
-        plan = {
-            name: rate * (1 if name in ONE_FOR_ALL else MANY)
-            for name, rate in rates.items()
-            if name in CALLS
-        }
+        plan = {name: rate * MANY for name, rate in rates.items() if name in CALLS}
         clients = [Client(dsn, plan, ids, number) for number in range(CLIENTS)]
         before = _cpu(server)
         made = sum(_all(clients, seconds))
@@ -176,11 +174,11 @@ def _claim(wire: Wire, worker: int) -> object:
 
 CALLS: Final[dict[str, Callable[[Wire, int], object]]] = {
     "claim": _claim,
-    "take_step": _run("take_step", name="probe", every=1.8),
-    "lanes": _run("lanes", queues=["default"]),
-    "probe": _run("probe"),
-    "expire": _run("expire"),
+    "look": _run(
+        "look", names=list(TURNS), pauses=[PROBE_EVERY] * len(TURNS), queues=["default"], echo=False
+    ),
     "reconcile": _run("reconcile", worker_id=lambda worker: worker),
-    "heartbeat": _run("heartbeat", ids=lambda worker: store.array([worker])),
-    "silent_workers": _run("silent_workers"),
+    "heartbeat": _run(
+        "heartbeat", ids=lambda worker: store.array([worker]), queues=["default"], most=cells.MOST
+    ),
 }
