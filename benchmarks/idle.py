@@ -31,14 +31,19 @@ if TYPE_CHECKING:
     from benchmarks.bench import Bench
     from benchmarks.server import Databases
 
-SETTLING: Final = 16.0
-"""Seconds until all parts are at their usual pace: a rescuer trusts itself after 12."""
+SETTLING: Final = 40.0
+"""Seconds until all parts are near their usual pace: prune looks less and less often."""
 MANY: Final = 1000
 CLIENTS: Final = 4
 WORKERS: Final = """
     insert into pgqueue.workers (name, hostname, pid, version, queues, concurrency, threads, ttl)
     select 'host:' || number, 'host', number, '', '{default}', 100, 16, '1 hour'
     from generate_series(1, %s) as number returning id"""
+KEPT: Final = """
+    insert into pgqueue.jobs (task, state, created_at, finished_at)
+    select 'kept', case when number % 100 = 0 then 'dead' else 'succeeded' end, ended, ended
+    from generate_series(1, 10000) as number, (select now() - interval '1 hour') as hour (ended)"""
+"""Jobs that have ended and are kept: there is something for prune to look at."""
 SLEEPERS: Final = "insert into pgqueue.sleepers select 'default', id from pgqueue.workers"
 
 
@@ -82,6 +87,8 @@ def _figure(what: str, value: float, unit: str, at_most: float | None = None) ->
 def _watch(databases: Databases, seconds: float) -> Watched:
     with bench.fresh(databases) as (dsn, connection, _):
         connection.execute("create extension pg_stat_statements")
+        connection.execute(KEPT)
+        bench.settle(connection)
         server = usage.server_pid(connection.info.backend_pid)
         with drain.running(bench.worker("--processes", "1"), dsn) as process:
             drain.until(lambda: asleep(connection), "the worker does not go to sleep", process)

@@ -240,14 +240,10 @@ def test_it_looks_less_and_less_often_while_there_is_nothing_to_prune(
     own: Connection, tables: Tables, ended: Callable[..., int]
 ) -> None:
     step = Prune(SETTINGS, Events())
-    pauses = []
-    for _ in range(5):
-        turn(own, tables, step)
-        pauses.append(step.every)
-    assert pauses == [2 * IDLE, 4 * IDLE, LONGEST_IDLE, LONGEST_IDLE, LONGEST_IDLE]
+    pauses = [turn(own, tables, step) for _ in range(6)]
+    assert pauses == [IDLE, 2 * IDLE, 4 * IDLE, 8 * IDLE, LONGEST_IDLE, LONGEST_IDLE]
     ended("succeeded", 2 * DAY)
-    turn(own, tables, step)
-    assert step.every == IDLE
+    assert turn(own, tables, step) == step.every == IDLE
     assert left(tables) == []
 
 

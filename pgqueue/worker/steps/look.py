@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from pgqueue.worker.inbox import Inbox
 
 NAME: Final = "probe"
-EVERY: Final = 1.9
+EVERY: Final = 2.0
 """Seconds between two looks of a worker."""
-PROBE_EVERY: Final = 1.7
+PROBE_EVERY: Final = 1.75
 """Seconds between two probes of all workers together. Shorter than a worker's pause at its
 shortest: so a lone worker probes at each look, and of many each finds one that is hardly older."""
 SOONEST: Final = 0.2

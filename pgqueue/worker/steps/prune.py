@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 NAME: Final = pruning.STEP
 IDLE: Final = 10.0
-LONGEST_IDLE: Final = 60.0
+LONGEST_IDLE: Final = 120.0
 """Seconds between two looks while there is nothing to prune: twice as long after each that found
-nothing, up to the time by which prune stays behind in any case."""
+nothing. Prune stays a minute to ten behind in any case."""
 BURST: Final = 0.1
 """Seconds of work at once: the other steps of this thread wait no longer than that."""
 PASSING: Final = 4.0
@@ -100,8 +100,10 @@ class Prune:
         burst, gone = Burst(), self._gone
         table = pruning.table(connection, self._settings)
         pause = self._go(connection, table, burst)
-        idle = pause == IDLE and gone == self._gone
-        self.every = min(2 * self.every, LONGEST_IDLE) if idle else IDLE
+        if pause == IDLE and gone == self._gone:
+            pause, self.every = self.every, min(2 * self.every, LONGEST_IDLE)
+        else:
+            self.every = IDLE
         self._tell_sum()
         return pause
 
