@@ -1,7 +1,8 @@
 """What an idle worker costs: its queries by part, its CPU, and what a thousand cost a server.
 
 The thousand are simulated: their rows stand in the tables, and every statement of the one that
-was watched is replayed a thousand times as often.
+was watched is replayed a thousand times as often. Which of them probes for all is decided by the
+statement itself, as ever.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from benchmarks.latency import asleep
 from pgqueue import store
 from pgqueue.config import Settings
 from pgqueue.wire import Wire
+from pgqueue.worker import cells
+from pgqueue.worker.attendants import TURNS
 from pgqueue.worker.lanes import Lanes
+from pgqueue.worker.steps.look import PROBE_EVERY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,17 +31,20 @@ if TYPE_CHECKING:
     from benchmarks.bench import Bench
     from benchmarks.server import Databases
 
-SETTLING: Final = 16.0
-"""Seconds until all parts are at their usual pace: a rescuer trusts itself after 12."""
+SETTLING: Final = 40.0
+"""Seconds until all parts are near their usual pace: prune looks less and less often."""
 MANY: Final = 1000
 CLIENTS: Final = 4
 WORKERS: Final = """
     insert into pgqueue.workers (name, hostname, pid, version, queues, concurrency, threads, ttl)
     select 'host:' || number, 'host', number, '', '{default}', 100, 16, '1 hour'
     from generate_series(1, %s) as number returning id"""
+KEPT: Final = """
+    insert into pgqueue.jobs (task, state, created_at, finished_at)
+    select 'kept', case when number % 100 = 0 then 'dead' else 'succeeded' end, ended, ended
+    from generate_series(1, 10000) as number, (select now() - interval '1 hour') as hour (ended)"""
+"""Jobs that have ended and are kept: there is something for prune to look at."""
 SLEEPERS: Final = "insert into pgqueue.sleepers select 'default', id from pgqueue.workers"
-ONE_FOR_ALL: Final = ("probe", "expire")
-"""Statements of steps that one worker takes for all."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,8 @@ def _figure(what: str, value: float, unit: str, at_most: float | None = None) ->
 def _watch(databases: Databases, seconds: float) -> Watched:
     with bench.fresh(databases) as (dsn, connection, _):
         connection.execute("create extension pg_stat_statements")
+        connection.execute(KEPT)
+        bench.settle(connection)
         server = usage.server_pid(connection.info.backend_pid)
         with drain.running(bench.worker("--processes", "1"), dsn) as process:
             drain.until(lambda: asleep(connection), "the worker does not go to sleep", process)
@@ -109,14 +118,10 @@ def _replay(
     with bench.fresh(databases) as (dsn, connection, _):
         ids = [row[0] for row in connection.execute(WORKERS, [MANY])]
         connection.execute(SLEEPERS)
-        store.run(connection, Settings(), "add_steps", {"names": ["probe", "expire"]})
+        store.run(connection, Settings(), "add_steps", {"names": list(TURNS)})
         bench.settle(connection)
         server = usage.server_pid(connection.info.backend_pid)
-        plan = {
-            name: rate * (1 if name in ONE_FOR_ALL else MANY)
-            for name, rate in rates.items()
-            if name in CALLS
-        }
+        plan = {name: rate * MANY for name, rate in rates.items() if name in CALLS}
         clients = [Client(dsn, plan, ids, number) for number in range(CLIENTS)]
         before = _cpu(server)
         made = sum(_all(clients, seconds))
@@ -176,11 +181,11 @@ def _claim(wire: Wire, worker: int) -> object:
 
 CALLS: Final[dict[str, Callable[[Wire, int], object]]] = {
     "claim": _claim,
-    "take_step": _run("take_step", name="probe", every=1.8),
-    "lanes": _run("lanes", queues=["default"]),
-    "probe": _run("probe"),
-    "expire": _run("expire"),
+    "look": _run(
+        "look", names=list(TURNS), pauses=[PROBE_EVERY] * len(TURNS), queues=["default"], echo=False
+    ),
     "reconcile": _run("reconcile", worker_id=lambda worker: worker),
-    "heartbeat": _run("heartbeat", ids=lambda worker: store.array([worker])),
-    "silent_workers": _run("silent_workers"),
+    "heartbeat": _run(
+        "heartbeat", ids=lambda worker: store.array([worker]), queues=["default"], most=cells.MOST
+    ),
 }

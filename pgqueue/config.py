@@ -56,7 +56,8 @@ class Settings:
         max_rss: MiB of resident memory from which on a worker retires, and a child process is
             replaced after its job; None for no limit.
         poll_interval: mean pause between two looks for work of an idle worker.
-        heartbeat: pause between two heartbeats of a worker.
+        heartbeat: pause between two heartbeats of a worker; 3 seconds when it is longer, because
+            a heartbeat also looks for workers that have died.
         ttl: a worker whose heartbeat is older than this is dead.
         crash_cap: a job that was blamed for this many dead processes is dead itself.
         retention: how long jobs are kept after their end: a time for all final states, or by

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from pgqueue import listen
 from pgqueue.worker import board as words, loop
-from pgqueue.worker.heartbeat import Heartbeat
+from pgqueue.worker.heartbeat import Heartbeat, Seen
 from pgqueue.worker.link import Link
 from pgqueue.worker.steps import (
     dead,
@@ -15,12 +16,13 @@ from pgqueue.worker.steps import (
     expire,
     keys,
     leftovers,
-    probe,
+    look,
     progress,
     prune,
 )
 from pgqueue.worker.steps.rescue import Rescue
 from pgqueue.worker.steps.rota import Rota, Step
+from pgqueue.worker.steps.turns import Shared, Turns
 
 if TYPE_CHECKING:
     import threading
@@ -33,9 +35,10 @@ if TYPE_CHECKING:
     from pgqueue.worker.reports import Reports
 
 TURNS: Final = tuple(
-    step.NAME for step in (probe, expire, keys, depths, leftovers, effects, prune, dead)
+    step.NAME for step in (look, expire, keys, depths, leftovers, effects, prune, dead)
 )
 """The steps that one worker takes for all: each has a row in `steps`."""
+PRIORITY: Final = re.compile(r"-?[0-9]{1,3}")
 PATIENCE: Final = 1.0
 """Seconds for each thread to end."""
 
@@ -60,28 +63,27 @@ class Attendants:
         self._threads: list[threading.Thread] = []
         self._listener: listen.Listener | None = None
 
-    def start_maintenance(self, look: probe.Probe, reports: Reports) -> None:
+    def start_maintenance(self, watch: look.Look, reports: Reports) -> None:
         """Start the steps that keep the tables in order.
 
         Args:
-            look: the step that finds what claims have overlooked.
+            watch: the look for due jobs, and for turns.
             reports: what handlers say of their progress.
         """
         settings, emit = self._settings, self._emit
-        self._start_rota(
-            "maintenance",
-            {
-                probe.NAME: look,
-                expire.NAME: expire.Expire(settings, emit),
-                keys.NAME: keys.SweepKeys(settings),
-                depths.NAME: depths.CountDepths(settings, emit),
-                prune.NAME: prune.Prune(settings, emit),
-                dead.NAME: dead.WatchDead(settings, emit),
-                leftovers.NAME: leftovers.SweepLeftovers(settings),
-                progress.NAME: progress.WriteProgress(settings, reports),
-                effects.NAME: effects.SweepEffects(settings),
-            },
-        )
+        shared: dict[str, Shared] = {
+            expire.NAME: expire.Expire(settings, emit),
+            keys.NAME: keys.SweepKeys(settings),
+            depths.NAME: depths.CountDepths(settings, emit),
+            prune.NAME: prune.Prune(settings, emit),
+            dead.NAME: dead.WatchDead(settings, emit),
+            leftovers.NAME: leftovers.SweepLeftovers(settings),
+            effects.NAME: effects.SweepEffects(settings),
+        }
+        own = progress.WriteProgress(settings, reports)
+        turns = Turns(watch, shared, emit)
+        rota = self._make_rota("maintenance", {"look": turns, progress.NAME: own})
+        self._start_rota("maintenance", rota)
 
     def start_heartbeat(self, board: Board) -> None:
         """Beat for this worker alone, and rescue from others: nobody else does it for us.
@@ -89,14 +91,21 @@ class Attendants:
         Args:
             board: where the exchange sees whether it is still taken for alive.
         """
+
+        def seen(what: Seen) -> None:
+            if rescuer.see(what.silent):
+                rota.soon("rescue")
+
         heartbeat = Heartbeat(
             self._settings,
             lambda: [self._worker_id],
             lambda _, at: board.put(words.BEAT, int(at * 1e9)),
             lambda _: board.put(words.BURIED, 1),
+            seen,
         )
         rescuer = Rescue(self._settings, self._emit, heartbeat.trusted_since)
-        self._start_rota("heartbeat", {"heartbeat": heartbeat, "rescue": rescuer})
+        rota = self._make_rota("heartbeat", {"heartbeat": heartbeat, "rescue": rescuer})
+        self._start_rota("heartbeat", rota)
 
     def start_listener(self, queues: Sequence[str]) -> listen.Listener:
         """Listen for jobs of these queues and for cancels, and tell the inbox."""
@@ -124,24 +133,26 @@ class Attendants:
         for thread in self._threads:
             thread.join(PATIENCE)
 
-    def _start_rota(self, name: str, steps: dict[str, Step]) -> None:
-        link = Link(name, self._dsn, self._settings, self._emit)
-        rota, wake = Rota(link, steps, self._emit), loop.Wake()
+    def _make_rota(self, name: str, steps: dict[str, Step]) -> Rota:
+        return Rota(Link(name, self._dsn, self._settings, self._emit), steps, self._emit)
+
+    def _start_rota(self, name: str, rota: Rota) -> None:
+        wake = loop.Wake()
         self._threads.append(loop.start(name, rota.step, wake))
         self._rotas.append((rota, wake))
 
     def _heard(self, channel: str, payload: str) -> None:
         """A notification; anybody may send any, so nothing in it is trusted."""
+        self._inbox.hears = True
         if channel == listen.WORKER_CHANNEL:
             if payload == str(self._worker_id):
                 self._inbox.check()
             return
-        digits = payload.removeprefix("-")
-        priority = int(payload) if digits.isascii() and digits.isdigit() else 0
+        priority = int(payload) if PRIORITY.fullmatch(payload) else 0
         self._inbox.notified(channel.removeprefix(listen.QUEUE_PREFIX), priority)
 
     def _listening(self, connected: bool) -> None:
-        self._inbox.listening = connected
+        self._inbox.connected(connected)
         if connected:
             # What was said while nobody listened: new jobs, and cancels.
             self._inbox.look()

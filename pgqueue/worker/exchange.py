@@ -25,6 +25,7 @@ from pgqueue.worker.telling import Telling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from pgqueue.config import Settings
     from pgqueue.connections import Connection
@@ -40,6 +41,11 @@ if TYPE_CHECKING:
 
 RECONCILE_EVERY: Final = 5.0
 """Seconds between two comparisons of what the table says this worker runs with what it knows."""
+RARELY: Final = 60.0
+"""The same while it holds nothing, from so long after it last lost an answer or connected on: a
+claim may commit after its connection is gone."""
+LONGEST_SLEEP: Final = 5.0
+"""Seconds: whoever owns the exchange has to see, too, that all is well."""
 HELD_BACK: Final = 2.0
 """Seconds that a claimed job may wait for a slot before another worker may have it."""
 MANY: Final = 100
@@ -85,6 +91,8 @@ class Exchange:
         self._claims = self._due = True
         self._armed = self._busy = self._unsure = False
         self._poll_at = self._reconcile_at = 0.0
+        self._found, self._certain_at = False, 0.0
+        self._heads: list[tuple[str, int, datetime, int]] = []
 
     def step(self) -> float:
         """Do what there is to do; the seconds until there may be more."""
@@ -106,7 +114,7 @@ class Exchange:
             self._reconcile(connection, now)
         room = min(self._room(now), store.BATCH)
         finishing = self._refusals.batch()
-        looking = room > 0 and (self._due or now >= self._poll_at or bool(finishing))
+        looking = room > 0 and (self._due or now >= self._next_poll() or bool(finishing))
         suspect = self._intake.next_suspect()
         if finishing or looking or suspect is not None:
             # While it is unclear which outcome was refused, they go without a claim.
@@ -155,6 +163,7 @@ class Exchange:
                 line.give_up()
         self._ledger.unanswered()
         self._busy, self._unsure, self._reconcile_at = False, True, 0.0
+        self._certain_at = now + RARELY
 
     def _hear(self) -> None:
         owe = self._ledger.owe
@@ -165,13 +174,16 @@ class Exchange:
             self._lanes.add(queue, priority)
             self._due = True
         for heads in self._inbox.take_heads():
-            self._due |= self._lanes.lower(heads)
+            # What stands there since the last look is tried at every poll, and news at once.
+            news, self._heads, self._found = heads != self._heads, heads, True
+            self._due |= self._lanes.lower(heads) or (self._armed and news)
         self._due |= self._inbox.take_look()
 
     def _connected(self) -> Connection:
         connection, fresh = self._carrier.connection()
         if fresh:
             self._reconcile_at = 0.0
+            self._certain_at = time.monotonic() + RARELY
             self._armed, self._due = False, True
         return connection
 
@@ -241,7 +253,20 @@ class Exchange:
         self._pace.claimed(len(claimed), now)
         self._due = left_out or len(claimed) >= room
         self._busy = len(claimed) >= MANY
+        self._found = False
+        if claimed:
+            self._reconcile_at = min(self._reconcile_at, now + RECONCILE_EVERY)
         self._poll_at = now + self._pace.pause(now)
+
+    def _next_poll(self) -> float:
+        """When to look for work unasked: not while the maintenance thread looks for all to see.
+
+        That holds while its looks come in time, found nothing, and what they tell is heard.
+        """
+        inbox = self._inbox
+        if self._found or not (self._armed and inbox.hears):
+            return self._poll_at
+        return max(self._poll_at, min(inbox.watched_until, self._pace.soonest()))
 
     def _idle(self, connection: Connection, room: int, now: float) -> float:
         """Nothing to do: arm or disarm when idleness changed, and say how long to wait."""
@@ -255,9 +280,9 @@ class Exchange:
         if self._armed and (self._pace.fast or self._pace.full(now) or not self._claims):
             store.run(connection, self._settings, "awake", {"worker_id": self._worker_id})
             self._armed = False
-        times = [self._reconcile_at, self._ledger.next_question()]
+        times = [self._reconcile_at, now + LONGEST_SLEEP, self._ledger.next_question()]
         if room > 0:
-            times.append(self._poll_at)
+            times.append(self._next_poll())
         return max(min(at for at in times if at is not None) - now, 0.001)
 
     def _settle(self, connection: Connection, now: float) -> None:
@@ -272,7 +297,9 @@ class Exchange:
     def _reconcile(self, connection: Connection, now: float) -> None:
         """Compare what the table says this worker runs with what it knows."""
         rows = store.run(connection, self._settings, "reconcile", {"worker_id": self._worker_id})
-        self._reconcile_at = now + RECONCILE_EVERY * random.uniform(0.8, 1.2)  # noqa: S311
+        calm = now >= self._certain_at and self._ledger.quiet() and not rows
+        pause = RARELY if calm else RECONCILE_EVERY
+        self._reconcile_at = now + pause * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
         self._unsure = False
         table = {(id_, lease): asked for id_, lease, asked in rows}
         for key in filter(self._ledger.unknown, table):

@@ -22,6 +22,11 @@ class Inbox:
     Args:
         wake: called after each word.
         reports: told which attempts will say no more of their progress.
+
+    Attributes:
+        listening: the listener has a connection.
+        hears: a notification has come over it.
+        watched_until: monotonic seconds until which the maintenance thread looks for due jobs.
     """
 
     def __init__(self, wake: Callable[[], None], reports: Reports | None = None) -> None:
@@ -31,8 +36,9 @@ class Inbox:
         self._lanes: deque[tuple[str, int]] = deque()
         self._heads: deque[list[Head]] = deque()
         self._look = True
-        self._check = False
-        self.listening = False
+        self._check = self._echo = False
+        self.listening = self.hears = False
+        self.watched_until = 0.0
 
     def done(self, outcome: Outcome) -> None:
         """An executor has an outcome."""
@@ -46,11 +52,21 @@ class Inbox:
         self._lanes.append((queue, priority))
         self._wake()
 
-    def heads(self, heads: list[Head]) -> None:
-        """The probe found these heads of lanes."""
+    def looked(self, heads: list[Head], until: float) -> None:
+        """Somebody looked at all lanes and found these heads; the next look comes before `until`.
+
+        Args:
+            heads: of lanes with due jobs.
+            until: monotonic seconds; 0 when it is not known that it will come in time.
+        """
+        self.watched_until = until
         if heads:
             self._heads.append(heads)
             self._wake()
+
+    def connected(self, listening: bool) -> None:
+        """The listener has connected, or lost its connection."""
+        self.listening, self.hears, self._echo = listening, False, listening
 
     def look(self) -> None:
         """There may be work anywhere."""
@@ -76,6 +92,13 @@ class Inbox:
         """The heads found since the last call."""
         while self._heads:
             yield self._heads.popleft()
+
+    def take_echo(self) -> bool:
+        """Whether to send a notification to see if it is heard: once for each connection."""
+        if not self._echo:
+            return False
+        self._echo = False
+        return True
 
     def take_look(self) -> bool:
         """Whether to look anywhere."""

@@ -8,6 +8,7 @@ fast it looks again every few milliseconds, which serves a whole batch of them a
 from __future__ import annotations
 
 import heapq
+import math
 import random
 from typing import Final
 
@@ -64,6 +65,10 @@ class Pace:
     def full(self, now: float) -> bool:
         """Whether there has been no room for a while."""
         return self._full_since is not None and now - self._full_since > FULL_FOR
+
+    def soonest(self) -> float:
+        """When the next job that is expected is due; infinity when none is."""
+        return self._expected[0] if self._expected else math.inf
 
     def pause(self, now: float) -> float:
         """Seconds until the next look for work."""

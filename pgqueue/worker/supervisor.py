@@ -20,7 +20,7 @@ from pgqueue.telemetry.events import Events
 from pgqueue.worker import board as words, cells, loop
 from pgqueue.worker.burials import Burials, Death
 from pgqueue.worker.cells import Cells
-from pgqueue.worker.heartbeat import Heartbeat
+from pgqueue.worker.heartbeat import Heartbeat, Seen
 from pgqueue.worker.link import Link
 from pgqueue.worker.process import Order
 from pgqueue.worker.restarts import Restarts, reason
@@ -193,7 +193,22 @@ class Supervisor:
 
     def _start_rota(self) -> Rota:
         link = Link("supervisor", self._order.dsn, self._settings, self._emit)
-        heartbeat = Heartbeat(self._settings, self._living, self._beaten, self._missing)
+
+        def seen(what: Seen) -> None:
+            if rescue.see(what.silent):
+                rota.soon("rescue")
+            if what.suspects:
+                rota.soon("suspects")
+
+        heartbeat = Heartbeat(
+            self._settings,
+            self._living,
+            self._beaten,
+            self._missing,
+            seen,
+            queues=self._order.queues,
+            most=cells.MOST,
+        )
         rescue = Rescue(self._settings, self._emit, heartbeat.trusted_since)
         watch = WatchSuspects(self._settings, self._order.queues, cells.MOST, self._cells.wait)
         steps: dict[str, Step] = {"heartbeat": heartbeat, "rescue": rescue, "suspects": watch}

@@ -29,7 +29,7 @@ from pgqueue.worker.parts import Attempt
 from pgqueue.worker.registry import Registry
 from pgqueue.worker.reports import Reports
 from pgqueue.worker.retirement import Retirement
-from pgqueue.worker.steps.probe import Probe
+from pgqueue.worker.steps.look import Look
 from pgqueue.worker.stuck import Stuck
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Worker:
         self._wake = loop.Wake()
         self._reports = Reports()
         self._inbox = Inbox(self._wake, self._reports)
-        self._probe = Probe(settings, self._queues, self._inbox.heads)
+        self._look = Look(settings, list(self._queues), self._inbox)
         self._keeper = Keeper(dsn, settings, app.codec)
         self._stopping_since: float | None = None
         self._cut: int | None = None
@@ -119,7 +119,7 @@ class Worker:
             self._start_hooks()
             if not self._cell:
                 # Before the first claim, so that it knows the lanes and takes the best first.
-                self._probe(link.connection())
+                self._look(link.connection(), {})
             return self._work(link)
         finally:
             link.close()
@@ -215,7 +215,7 @@ class Worker:
             inbox=self._inbox,
         )
         if not self._cell:
-            attendants.start_maintenance(self._probe, self._reports)
+            attendants.start_maintenance(self._look, self._reports)
         if self._alone:
             attendants.start_heartbeat(self._board)
         if self._settings.listen:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pgqueue.outcome import Ephemeral, Succeeded, Unsuccessful
 
 SETTINGS = Settings()
+Row = tuple[Any, ...]
 
 
 class Tables:
@@ -193,3 +194,26 @@ class Background:
         if self._error is not None:
             raise self._error
         return self._value
+
+
+def look(connection: Connection, queues: Sequence[str] = (), /, **pauses: float) -> list[Row]:
+    """Ask as a worker does, for turns with these pauses; (kind, name, priority, id, seconds)."""
+    values = {
+        "names": list(pauses),
+        "pauses": list(pauses.values()),
+        "queues": list(queues),
+        "echo": False,
+    }
+    rows = store.run(connection, SETTINGS, "look", values)
+    return [(kind, name, priority, id_, seconds) for kind, name, priority, _, id_, seconds in rows]
+
+
+def turns(connection: Connection, **pauses: float) -> list[str]:
+    """The turns that a worker gets that asks for them with these pauses."""
+    return sorted(name for kind, name, *_ in look(connection, **pauses) if kind == "turn")
+
+
+def probe(connection: Connection) -> None:
+    """Probe, whoever did so last."""
+    store.run(connection, SETTINGS, "add_steps", {"names": ["probe"]})
+    look(connection, probe=0.0)

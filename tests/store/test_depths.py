@@ -10,10 +10,10 @@ import pytest
 from pgqueue import store
 from pgqueue.telemetry import events
 from pgqueue.telemetry.events import Event, Events
-from pgqueue.worker.steps.depths import EVERY, IDLE, NAME, CountDepths
+from pgqueue.worker.steps.depths import EVERY, CountDepths
 from tests.enqueue.sql import count, enqueue
 from tests.sleeping import fall_asleep
-from tests.store.tables import SETTINGS, Tables, claim
+from tests.store.tables import SETTINGS, Tables, claim, probe, turns
 
 if TYPE_CHECKING:
     from pgqueue.connections import Connection
@@ -25,7 +25,7 @@ def limit(connection: Connection, queue: str, max_depth: int | None) -> None:
 
 def counted(connection: Connection) -> dict[str, tuple[int, bool]]:
     """Depth and fullness by queue, counted now; the lanes are those of now as well."""
-    store.run(connection, SETTINGS, "probe")
+    probe(connection)
     rows = store.run(connection, SETTINGS, "count_depths")
     return {queue: (depth, is_full) for queue, depth, _, is_full, _ in rows}
 
@@ -130,29 +130,26 @@ def test_retry_rescue_and_requeue_are_never_refused(own: Connection, tables: Tab
     assert tables.row(dead)["state"] == "ready"
 
 
-def test_the_step_counts_once_for_all_and_tells_what_changed(
-    own: Connection, other: Connection, tables: Tables
-) -> None:
-    store.run(own, SETTINGS, "add_steps", {"names": [NAME]})
+def test_the_step_tells_what_changed(own: Connection, tables: Tables) -> None:
     told: list[Event] = []
     step = CountDepths(SETTINGS, Events(told.append))
-    assert step(own) == IDLE
     limit(own, "default", 1)
-    tables.job()
-    store.run(own, SETTINGS, "probe")
-    assert step(other) == IDLE  # its turn has not come
+    step(own)
     assert told == []
-    due_again(tables)
-    assert step(other) == EVERY
+    tables.job()
+    probe(own)
+    assert step(own) == EVERY
     assert told == [events.QueueFilled("default", 1, 1)]
     tables.run("update pgqueue.jobs set state = 'dead', lease = 1")
-    due_again(tables)
     step(own)
     assert told[1:] == [events.QueueDrained("default", 0, 1)]
 
 
-def due_again(tables: Tables) -> None:
-    tables.run("update pgqueue.steps set ran_at = ran_at - interval '1 minute'")
+def test_it_is_nobodys_turn_to_count_while_no_queue_has_a_limit(own: Connection) -> None:
+    store.run(own, SETTINGS, "add_steps", {"names": ["depths"]})
+    assert turns(own, depths=0) == []
+    limit(own, "default", 1)
+    assert turns(own, depths=0) == ["depths"]
 
 
 def test_the_count_walks_the_claim_s_index(own: Connection, tables: Tables) -> None:
@@ -162,7 +159,7 @@ def test_the_count_walks_the_claim_s_index(own: Connection, tables: Tables) -> N
     )
     tables.run("analyze pgqueue.jobs")
     limit(own, "default", 100)
-    store.run(own, SETTINGS, "probe")
+    probe(own)
     plan: Any = own.execute(b"explain (format text) " + store.statement("count_depths")).fetchall()
     text = "\n".join(line for (line,) in plan)
     assert "using jobs_claim" in text

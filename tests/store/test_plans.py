@@ -205,8 +205,9 @@ def test_a_rescue_reads_what_the_dead_worker_ran(
 
 @modes
 def test_the_probe_walks_along_the_claims_index(tables: Connection, mode: str) -> None:
-    plan = explain(tables, mode, "probe", {})
-    assert_indexed(plan, "jobs", "jobs_claim")
+    values = {"names": "{probe,prune}", "pauses": "{1,1}", "queues": "{a,b}", "echo": "false"}
+    plan = explain(tables, mode, "look", values)
+    assert_indexed(plan, "jobs", "jobs_claim", "jobs_expiring")
     assert not [scan for scan in plan.of("jobs") if scan.kind.startswith("Bitmap")]
 
 
@@ -214,8 +215,9 @@ def test_the_probe_walks_along_the_claims_index(tables: Connection, mode: str) -
 def test_silent_workers_are_found_along_the_index_of_running_jobs(
     tables: Connection, mode: str
 ) -> None:
-    plan = explain(tables, mode, "silent_workers", {})
-    assert_indexed(plan, "jobs", "jobs_running")
+    values = {"ids": "{1,2}", "queues": "{a,b}", "most": 8}
+    plan = explain(tables, mode, "heartbeat", values)
+    assert_indexed(plan, "jobs", "jobs_running", "jobs_suspects")
 
 
 @modes

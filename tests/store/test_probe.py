@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING, Any
 from pgqueue import store
 from pgqueue.telemetry import events
 from pgqueue.telemetry.events import Event, Events
-from pgqueue.worker.steps.expire import NAME as EXPIRE, Expire
-from pgqueue.worker.steps.probe import NAME, Probe
-from tests.store.tables import SETTINGS, Background, Tables, claim
+from pgqueue.worker.steps.expire import Expire
+from tests.sleeping import fall_asleep
+from tests.store.tables import SETTINGS, Background, Tables, claim, look, probe, turns
 
 if TYPE_CHECKING:
     from pgqueue.connections import Connection
-
-
-def probe(connection: Connection) -> None:
-    store.run(connection, SETTINGS, "probe")
 
 
 def published(tables: Tables) -> dict[tuple[str, int], int]:
@@ -41,11 +37,8 @@ def test_the_head_of_a_lane_is_its_oldest_due_job(own: Connection, tables: Table
     tables.job(due_for=-60)
     probe(own)
     assert published(tables) == {("default", 0): oldest}
-    [(queue, priority, head_at, head_id)] = store.run(
-        own, SETTINGS, "lanes", {"queues": ["default", "none"]}
-    )
-    assert (queue, priority, head_id) == ("default", 0, oldest)
-    assert head_at == tables.row(oldest)["run_at"]
+    [head] = tables.run("select head_at from pgqueue.lanes")
+    assert head == (tables.row(oldest)["run_at"],)
 
 
 def test_every_lane_of_every_queue_is_found(own: Connection, tables: Tables) -> None:
@@ -112,24 +105,73 @@ def test_a_job_is_published_when_its_transaction_commits(
     assert len(published(tables)) == 1
 
 
-def test_the_step_probes_once_for_all_and_tells_each_its_own_queues(
+def test_one_probes_for_all_and_each_reads_the_heads_of_its_own_queues(
     own: Connection, other: Connection, tables: Tables
 ) -> None:
-    store.run(own, SETTINGS, "add_steps", {"names": [NAME]})
-    mine, theirs = tables.job(queue="a"), tables.job(queue="b")
-    told: list[tuple[str, int]] = []
-    Probe(SETTINGS, ["a"], lambda heads: told.extend((x[0], x[3]) for x in heads))(own)
-    tables.job(queue="a", due_for=3600)
-    Probe(SETTINGS, ["b"], lambda heads: told.extend((x[0], x[3]) for x in heads))(other)
-    assert told == [("a", mine), ("b", theirs)]
-    # The second one's turn had not come: nothing was probed again.
-    assert published(tables) == {("a", 0): mine, ("b", 0): theirs}
+    store.run(own, SETTINGS, "add_steps", {"names": ["probe"]})
+    mine, theirs = tables.job(queue="a"), tables.job(queue="b", priority=7)
+    assert heads(look(own, ["a"], probe=60)) == [("a", 0, mine)]
+    tables.job(queue="b", due_for=3600)
+    # The second one's turn has not come: nothing is probed again.
+    assert heads(look(other, ["b", "c"], probe=60)) == [("b", 7, theirs)]
+    assert published(tables) == {("a", 0): mine, ("b", 7): theirs}
+
+
+def heads(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return sorted(row[1:4] for row in rows if row[0] == "head")
+
+
+def seconds(rows: list[tuple[Any, ...]], kind: str) -> float | None:
+    return next((float(row[4]) for row in rows if row[0] == kind and row[4] is not None), None)
+
+
+def test_who_probes_hears_when_the_next_job_is_due(own: Connection, tables: Tables) -> None:
+    store.run(own, SETTINGS, "add_steps", {"names": ["probe"]})
+    tables.job(queue="a")
+    assert seconds(look(own, probe=0), "next") is None
+    tables.job(queue="b", due_for=-500)
+    tables.job(queue="c", due_for=-100)
+    assert 90 < (seconds(look(own, probe=0), "next") or 0) <= 100
+    assert seconds(look(own, probe=60), "next") is None
+
+
+def test_who_does_not_probe_hears_how_old_the_last_probe_is(
+    own: Connection, other: Connection, tables: Tables
+) -> None:
+    """One that takes long holds its turn: to all others, the last one grows old."""
+    assert seconds(look(own, probe=60), "probed") is None
+    store.run(own, SETTINGS, "add_steps", {"names": ["probe"]})
+    assert seconds(look(own, probe=60), "probed") == 0
+    tables.run("update pgqueue.steps set ran_at = ran_at - interval '10 s'")
+    assert 10 <= (seconds(look(own, probe=60), "probed") or 0) < 60
+    tables.run("update pgqueue.steps set ran_at = ran_at - interval '1 h'")
+    with other.transaction():
+        other.execute("select from pgqueue.steps for update")
+        assert (seconds(look(own, probe=60), "probed") or 0) > 3600
+
+
+def test_who_sleeps_is_notified_of_each_new_head(own: Connection, tables: Tables) -> None:
+    fall_asleep(tables.connection, "a", 1)
+    own.execute('listen "pgqueue.a"; listen "pgqueue.b"')
+    tables.job(queue="a", priority=-5)
+    tables.job(queue="b")
+    probe(own)
+    assert told(own) == [("pgqueue.a", "-5")]
+    probe(own)
+    assert told(own) == []
+    tables.job(queue="a", priority=-5, due_for=3600)
+    probe(own)
+    assert told(own) == [("pgqueue.a", "-5")]
+
+
+def told(connection: Connection) -> list[tuple[str, str]]:
+    return [(heard.channel, heard.payload) for heard in connection.notifies(timeout=0)]
 
 
 def test_a_slow_probe_never_meets_the_next(
     own: Connection, other: Connection, tables: Tables
 ) -> None:
-    """While one waits for a row of `lanes`, another one finds nothing to do."""
+    """While one waits for a row of `lanes`, it has the turn, whatever pause another asks for."""
     gone = tables.job()
     probe(own)
     claim(own, tables.worker())
@@ -145,7 +187,6 @@ def test_a_slow_probe_never_meets_the_next(
 
 
 def test_what_nobody_started_in_time_is_expired_and_told(own: Connection, tables: Tables) -> None:
-    store.run(own, SETTINGS, "add_steps", {"names": [EXPIRE]})
     late = tables.job(expires_at="2024-01-01")
     early = tables.job(expires_at="2990-01-01")
     never = tables.job()
@@ -166,3 +207,12 @@ def test_a_locked_job_does_not_hold_up_the_others_that_expired(
     assert [id_ for id_, _ in store.run(own, SETTINGS, "expire")] == [free]
     other.rollback()
     assert [id_ for id_, _ in store.run(own, SETTINGS, "expire")] == [locked]
+
+
+def test_it_is_nobodys_turn_to_expire_while_nothing_has(own: Connection, tables: Tables) -> None:
+    store.run(own, SETTINGS, "add_steps", {"names": ["expire"]})
+    tables.job(expires_at="2990-01-01")
+    tables.job("dead", expires_at="2024-01-01")
+    assert turns(own, expire=0) == []
+    tables.job(expires_at="2024-01-01")
+    assert turns(own, expire=0) == ["expire"]

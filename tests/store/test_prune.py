@@ -12,7 +12,16 @@ from pgqueue.retention import DAY
 from pgqueue.telemetry import events
 from pgqueue.telemetry.events import Event, Events
 from pgqueue.worker.steps import prune
-from pgqueue.worker.steps.prune import IDLE, LEAST_LOOKING, LOOKING, NAME, PASSING, Burst, Prune
+from pgqueue.worker.steps.prune import (
+    IDLE,
+    LEAST_LOOKING,
+    LONGEST_IDLE,
+    LOOKING,
+    NAME,
+    PASSING,
+    Burst,
+    Prune,
+)
 from tests.store.tables import SETTINGS, Background, Tables
 
 if TYPE_CHECKING:
@@ -227,13 +236,15 @@ def test_a_turn_ends_with_its_time_and_the_next_worker_goes_on_from_there(
     assert left(tables) == []
 
 
-def test_two_workers_never_prune_at_the_same_time(
-    own: Connection, other: Connection, tables: Tables, ended: Callable[..., int]
+def test_it_looks_less_and_less_often_while_there_is_nothing_to_prune(
+    own: Connection, tables: Tables, ended: Callable[..., int]
 ) -> None:
-    turn(own, tables)
-    job_id = ended("succeeded", 2 * DAY)
-    assert Prune(SETTINGS, Events())(other) == IDLE
-    assert left(tables) == [job_id]
+    step = Prune(SETTINGS, Events())
+    pauses = [turn(own, tables, step) for _ in range(6)]
+    assert pauses == [IDLE, 2 * IDLE, 4 * IDLE, 8 * IDLE, LONGEST_IDLE, LONGEST_IDLE]
+    ended("succeeded", 2 * DAY)
+    assert turn(own, tables, step) == step.every == IDLE
+    assert left(tables) == []
 
 
 def test_two_parts_at_once_wait_for_nobody_and_delete_each_job_once(

@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
 from pgqueue import store
 from pgqueue.outcome import Succeeded
 from pgqueue.telemetry import events
 from pgqueue.telemetry.events import Event, Events
-from pgqueue.worker.steps.rescue import EVERY, SLACK, Rescue, bury
+from pgqueue.worker.heartbeat import EVERY, SLACK, Heartbeat, Seen
+from pgqueue.worker.steps import rescue as rescue_step
+from pgqueue.worker.steps.rescue import NEVER, Rescue, bury
 from tests.store.tables import SETTINGS, Background, Tables, claim, exchange, lane
 
 if TYPE_CHECKING:
@@ -35,8 +38,9 @@ def bury_it(
 
 
 def silent(connection: Connection) -> list[int]:
-    rows = store.run(connection, SETTINGS, "silent_workers")
-    return [worker_id for worker_id, _ in rows if worker_id is not None]
+    values = {"ids": "{}", "queues": [], "most": 0}
+    rows = store.run(connection, SETTINGS, "heartbeat", values)
+    return [worker_id for kind, worker_id, _ in rows if kind == "silent"]
 
 
 def strike(tables: Tables, job_id: int, *, attempt: int = 1, outcome: str = "rescued") -> None:
@@ -350,15 +354,31 @@ def test_a_claim_that_commits_after_the_burial_is_found_as_an_orphan(
     assert claim(own, tables.worker(), lane())[0].id == job_id
 
 
+def watcher(since: float | None, told: list[Event]) -> tuple[Heartbeat, Rescue]:
+    """Somebody without workers, who has beaten without a gap since so many seconds ago."""
+    rescue = Rescue(
+        SETTINGS,
+        Events(told.append),
+        lambda: None if since is None else time.monotonic() - since,
+    )
+    beat = Heartbeat(SETTINGS, list, lambda *_: None, lambda _: None, lambda s: see(rescue, s))
+    return beat, rescue
+
+
+def see(rescue: Rescue, seen: Seen) -> None:
+    rescue.see(seen.silent)
+
+
 def test_it_looks_again_when_the_next_worker_can_be_dead(own: Connection, tables: Tables) -> None:
-    step = Rescue(SETTINGS, Events(lambda _: None), lambda: time.monotonic() - SETTINGS.ttl)
-    assert step(own) == EVERY
+    beat, rescue = watcher(SETTINGS.ttl, [])
+    assert EVERY - 1 < beat(own) <= EVERY
     tables.worker()
-    assert step(own) == EVERY
+    assert EVERY - 1 < beat(own) <= EVERY
     dying = tables.worker(silent_for=SETTINGS.ttl - 0.5)
-    assert SLACK < step(own) <= 0.5 + SLACK
+    assert SLACK < beat(own) <= 0.5 + SLACK
     tables.run("update pgqueue.workers set heartbeat_at = heartbeat_at - ttl where id = %s", dying)
-    assert step(own) == EVERY
+    beat(own)
+    assert rescue(own) == NEVER
     assert tables.run("select count(*) from pgqueue.workers") == [(1,)]
 
 
@@ -367,7 +387,28 @@ def test_who_beat_with_a_gap_buries_nobody(
     own: Connection, tables: Tables, ago: float | None
 ) -> None:
     silent_one = tables.worker(silent_for=60)
-    since = None if ago is None else time.monotonic() - ago
-    step = Rescue(SETTINGS, Events(lambda _: None), lambda: since)
-    assert step(own) == EVERY
+    beat, rescue = watcher(ago, [])
+    beat(own)
+    rescue(own)
     assert tables.run("select id from pgqueue.workers") == [(silent_one,)]
+
+
+def test_one_that_cannot_be_buried_is_seen_again(
+    own: Connection, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables.worker(silent_for=60)
+    beat, rescue = watcher(SETTINGS.ttl, [])
+    beat(own)
+    with monkeypatch.context() as patched:
+        patched.setattr(rescue_step, "bury", _refuse)
+        with pytest.raises(psycopg.OperationalError):
+            rescue(own)
+    assert rescue(own) == NEVER
+    assert tables.run("select count(*) from pgqueue.workers") == [(1,)]
+    beat(own)
+    rescue(own)
+    assert tables.run("select count(*) from pgqueue.workers") == [(0,)]
+
+
+def _refuse(*_: object, **__: object) -> int:
+    raise psycopg.OperationalError("gone")

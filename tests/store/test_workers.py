@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from pgqueue import store
-from tests.store.tables import SETTINGS, Background, Tables
+from tests.store.tables import SETTINGS, Background, Tables, turns
 
 if TYPE_CHECKING:
     from pgqueue.connections import Connection
 
 
 def beat(connection: Connection, *worker_ids: int) -> list[int]:
-    values = {"ids": store.array(worker_ids)}
-    return sorted(row[0] for row in store.run(connection, SETTINGS, "heartbeat", values))
+    return sorted(id_ for kind, id_, _ in seen(connection, *worker_ids) if kind == "beat")
+
+
+def seen(connection: Connection, *worker_ids: int) -> list[tuple[Any, ...]]:
+    """What a beat for these workers answers."""
+    return store.run(connection, SETTINGS, "heartbeat", values(*worker_ids))
+
+
+def values(*worker_ids: int) -> dict[str, Any]:
+    return {"ids": store.array(worker_ids), "queues": ["default"], "most": 8}
 
 
 def buried(connection: Connection, worker_id: int, *, seen: bool = False) -> bool:
@@ -22,19 +32,17 @@ def buried(connection: Connection, worker_id: int, *, seen: bool = False) -> boo
 
 
 def silent(connection: Connection) -> list[int]:
-    rows = store.run(connection, SETTINGS, "silent_workers")
-    return sorted(worker_id for worker_id, _ in rows if worker_id is not None)
+    return sorted(id_ for kind, id_, _ in seen(connection) if kind == "silent")
 
 
 def soonest(connection: Connection) -> float | None:
     """In how many seconds the next worker is silent for too long."""
-    [seconds] = [row[1] for row in store.run(connection, SETTINGS, "silent_workers") if not row[0]]
+    [seconds] = [row[2] for row in seen(connection) if row[0] == "next"]
     return None if seconds is None else float(seconds)
 
 
 def take(connection: Connection, every: float = 60) -> bool:
-    turn = {"name": "probe", "every": every}
-    return bool(store.run(connection, SETTINGS, "take_step", turn))
+    return turns(connection, prune=every) == ["prune"]
 
 
 def test_a_beat_is_confirmed_for_those_who_are_on_the_list(own: Connection, tables: Tables) -> None:
@@ -69,6 +77,21 @@ def test_who_holds_jobs_without_being_on_the_list_is_silent(
     assert silent(own) == [4711, 4712]
 
 
+def test_a_beat_never_tells_of_those_it_is_for(own: Connection, tables: Tables) -> None:
+    """After an outage all are late; the beat that says so is the one that ends it."""
+    first, second = tables.worker(silent_for=60), tables.worker(silent_for=60)
+    kinds = sorted((kind, id_) for kind, id_, _ in seen(own, first) if kind != "suspects")
+    assert kinds == [("beat", first), ("next", None), ("silent", second)]
+
+
+def test_a_beat_counts_the_suspects_of_its_queues(own: Connection, tables: Tables) -> None:
+    for queue in ("default", "default", "other"):
+        tables.job(suspect=True, queue=queue)
+    tables.job()
+    tables.job(suspect=True, due_for=-60)
+    assert [number for kind, _, number in seen(own) if kind == "suspects"] == [2]
+
+
 def test_by_age_only_the_silent_are_buried_and_once(own: Connection, tables: Tables) -> None:
     alive, late = tables.worker(), tables.worker(silent_for=13)
     assert not buried(own, alive)
@@ -89,7 +112,7 @@ def test_a_beat_that_comes_first_saves_the_worker(
     """The burial waits for the beat's commit, and then looks at the clock again."""
     worker = tables.worker(silent_for=60)
     with own.transaction():
-        store.execute(own, "heartbeat", {"ids": store.array([worker])})
+        store.execute(own, "heartbeat", values(worker))
         burial = Background(lambda: buried(other, worker))
         tables.wait_for_lock("the burial")
     assert burial.result() is False
@@ -159,10 +182,10 @@ def test_a_buried_worker_cannot_fall_asleep(own: Connection, tables: Tables) -> 
 def test_a_step_is_one_workers_turn_until_it_is_due_again(
     own: Connection, other: Connection, tables: Tables
 ) -> None:
-    store.run(own, SETTINGS, "add_steps", {"names": ["probe", "expire"]})
-    store.run(other, SETTINGS, "add_steps", {"names": ["probe", "expire"]})
+    store.run(own, SETTINGS, "add_steps", {"names": ["prune", "dead"]})
+    store.run(other, SETTINGS, "add_steps", {"names": ["prune", "dead"]})
     assert [take(own), take(other), take(own)] == [True, False, False]
-    tables.run("update pgqueue.steps set ran_at = ran_at - interval '61 s' where name = 'probe'")
+    tables.run("update pgqueue.steps set ran_at = ran_at - interval '61 s' where name = 'prune'")
     assert [take(other), take(own)] == [True, False]
     assert [take(own, every=0), take(other, every=0)] == [True, True]
 
@@ -170,21 +193,60 @@ def test_a_step_is_one_workers_turn_until_it_is_due_again(
 def test_of_two_that_ask_at_once_one_gets_the_turn_and_nobody_waits(
     own: Connection, other: Connection
 ) -> None:
-    store.run(own, SETTINGS, "add_steps", {"names": ["probe"]})
+    store.run(own, SETTINGS, "add_steps", {"names": ["prune"]})
     with own.transaction():
-        assert store.execute(own, "take_step", {"name": "probe", "every": 60}).fetchall()
+        own.execute("update pgqueue.steps set ran_at = clock_timestamp()")
         assert not take(other)
     assert not take(other)
+
+
+def test_turns_are_asked_for_together_and_each_is_one_workers(
+    own: Connection, other: Connection
+) -> None:
+    store.run(own, SETTINGS, "add_steps", {"names": ["prune", "dead"]})
+    with other.transaction():
+        other.execute("select from pgqueue.steps where name = 'dead' for update")
+        assert turns(own, prune=60, dead=60) == ["prune"]
+    assert turns(own, prune=60, dead=60) == ["dead"]
+    assert turns(own, prune=60, dead=60) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("keys", "idempotency_keys (scope, key, job_id) values ('s', 'k', 1)"),
+        ("effects", "effects (scope, key, job_id, lease) values ('s', 'k', 1, 1)"),
+        ("effects", "checkpoints (job_id, name, lease, result) values (1, 'n', 1, 'null')"),
+        ("leftovers", "waiters (id, expires_at) values (1, now())"),
+        ("leftovers", "progress (job_id, lease, sequence, done) values (1, 1, 1, 0)"),
+    ],
+)
+def test_a_sweep_is_nobodys_turn_while_its_tables_are_empty(
+    own: Connection, tables: Tables, name: str, row: str
+) -> None:
+    store.run(own, SETTINGS, "add_steps", {"names": [name]})
+    assert turns(own, **{name: 0}) == []
+    tables.run(f"insert into pgqueue.{row}")
+    assert turns(own, **{name: 0}) == [name]
 
 
 def test_a_turn_taken_by_a_clock_that_was_ahead_does_not_stop_the_step(
     own: Connection, tables: Tables
 ) -> None:
     """After a failover to a server whose clock is an hour behind."""
-    store.run(own, SETTINGS, "add_steps", {"names": ["probe"]})
+    store.run(own, SETTINGS, "add_steps", {"names": ["prune"]})
     tables.run("update pgqueue.steps set ran_at = clock_timestamp() + interval '1 hour'")
     assert take(own)
     assert not take(own)
+
+
+def test_a_worker_that_starts_waits_for_no_turn(own: Connection, other: Connection) -> None:
+    store.run(own, SETTINGS, "add_steps", {"names": ["prune", "dead"]})
+    with other.transaction():
+        other.execute("update pgqueue.steps set ran_at = clock_timestamp()")
+        own.execute("set lock_timeout = '1ms'")
+        store.execute(own, "add_steps", {"names": ["prune", "keys", "dead"]})
+    assert turns(own, prune=0, dead=0) == ["dead", "prune"]
 
 
 def test_a_step_that_nobody_made_known_is_nobodys_turn(own: Connection) -> None:

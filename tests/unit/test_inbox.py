@@ -66,7 +66,7 @@ def test_every_word_wakes_and_is_taken_once() -> None:
     inbox = Inbox(lambda: woken.append(1))
     inbox.done(Settled(1, 1))
     inbox.notified("a", 5)
-    inbox.heads([("a", 0, NOW, 1)])
+    inbox.looked([("a", 0, NOW, 1)], 5.0)
     inbox.look()
     inbox.check()
     assert len(woken) == 5
@@ -76,10 +76,28 @@ def test_every_word_wakes_and_is_taken_once() -> None:
     assert inbox.take_look()
     assert inbox.take_check()
     assert not inbox.take_check()
-    assert not [*inbox.take_outcomes(), *inbox.take_lanes(), *inbox.take_heads()]
+    assert not [
+        *inbox.take_outcomes(),
+        *inbox.take_lanes(),
+        *inbox.take_heads(),
+    ]
 
 
-def test_a_probe_that_found_nothing_wakes_nobody() -> None:
+def test_a_look_that_found_nothing_wakes_nobody_and_holds_until_the_next() -> None:
     woken: list[int] = []
-    Inbox(lambda: woken.append(1)).heads([])
+    inbox = Inbox(lambda: woken.append(1))
+    inbox.looked([], 5.0)
     assert woken == []
+    assert inbox.watched_until == 5.0
+
+
+def test_each_connection_of_the_listener_is_tried_once_and_heard_anew() -> None:
+    inbox = Inbox(lambda: None)
+    assert not inbox.take_echo()
+    for _ in range(2):
+        inbox.connected(True)
+        assert (inbox.listening, inbox.hears) == (True, False)
+        assert [inbox.take_echo(), inbox.take_echo()] == [True, False]
+        inbox.hears = True
+    inbox.connected(False)
+    assert (inbox.listening, inbox.hears, inbox.take_echo()) == (False, False, False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from pgqueue.app import PgQueue
+from pgqueue.telemetry.events import Events
 from pgqueue.worker.intake import Intake
 from pgqueue.worker.ledger import Ledger
 from pgqueue.worker.registry import Registry
@@ -42,11 +43,11 @@ def function() -> None:
 
 def intake(loop: Slots, threads: Slots) -> Intake:
     app = PgQueue("")
-    app.task(coroutine, name="coroutine")
-    app.task(function, name="function")
+    app.task(name="coroutine")(coroutine)
+    app.task(name="function")(function)
     executors = cast("Mapping[ExecutorName, Executor]", {"async": loop, "thread": threads})
     registry = Registry(app.tasks)
-    return Intake(executors, registry, Ledger(), lambda _: None, reports=Reports())
+    return Intake(executors, registry, Ledger(), Events(), reports=Reports())
 
 
 def take(into: Intake, *tasks: str) -> None:

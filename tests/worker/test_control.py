@@ -14,6 +14,7 @@ from pgqueue.errors import SchemaError
 from pgqueue.telemetry import events
 from pgqueue.worker import board as words, exchange
 from pgqueue.worker.board import Board
+from pgqueue.worker.steps import look
 from tests.waiting import wait_until
 from tests.worker.table import Table
 
@@ -234,8 +235,11 @@ def test_a_worker_whose_outcomes_are_not_taken_claims_no_more(
     table.wait([*ids, *later], "succeeded")
 
 
-def test_a_sleeping_worker_is_woken_by_the_commit(app: PgQueue, table: Table, work: Work) -> None:
-    """The poll is an hour away: only the notification can bring the job."""
+def test_a_sleeping_worker_is_woken_by_the_commit(
+    app: PgQueue, table: Table, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Poll and probe are a minute away: only the notification can bring the job."""
+    monkeypatch.setattr(look, "PROBE_EVERY", 60.0)
 
     @app.task(name="plain")
     def plain() -> None: ...

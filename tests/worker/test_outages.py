@@ -8,9 +8,11 @@ import threading
 from typing import TYPE_CHECKING
 
 import psycopg
+import pytest
 
 from pgqueue.context import JobContext
 from pgqueue.telemetry import events
+from pgqueue.worker.steps import look
 from tests.waiting import wait_until
 from tests.worker.proxy import Proxy
 from tests.worker.table import Table
@@ -56,7 +58,11 @@ def test_terminated_backends_cost_no_job(app: PgQueue, table: Table, work: Work)
     assert worker.seen(events.DatabaseLost)
 
 
-def test_a_lost_listen_connection_listens_again(app: PgQueue, table: Table, work: Work) -> None:
+def test_a_lost_listen_connection_listens_again(
+    app: PgQueue, table: Table, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look, "PROBE_EVERY", 60.0)
+
     @app.task(name="plain")
     def plain() -> None: ...
 

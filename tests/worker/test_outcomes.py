@@ -14,7 +14,7 @@ from pgqueue.context import JobContext, current_job
 from pgqueue.errors import Cancel, Dead, Retry, Snooze
 from pgqueue.retry import fixed
 from pgqueue.telemetry import events
-from pgqueue.worker.steps import probe
+from pgqueue.worker.steps import look
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -405,7 +405,7 @@ def test_a_retry_starts_when_it_is_due_and_not_at_the_next_poll(
     app: PgQueue, table: Table, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing else would find it within the minute."""
-    monkeypatch.setattr(probe, "EVERY", 60.0)
+    monkeypatch.setattr(look, "PROBE_EVERY", 60.0)
 
     @app.task(name="fails_once", retry=fixed(0.2))
     def fails_once(context: JobContext) -> None:

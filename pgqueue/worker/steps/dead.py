@@ -17,23 +17,21 @@ if TYPE_CHECKING:
 NAME: Final = "dead"
 EVERY: Final = 3600.0
 """Seconds between two warnings, whichever worker gives them."""
-LOOK: Final = 300.0
-"""Seconds between two tries of a worker to be the one."""
 
 
 class WatchDead:
-    """A step for the maintenance loop."""
+    """A step that one worker takes for all."""
+
+    every = EVERY
 
     def __init__(self, settings: Settings, emit: Events) -> None:
         self._settings, self._emit = settings, emit
 
     def __call__(self, connection: Connection) -> float:
-        """Count when it is this worker's turn, and warn of many, or of old ones."""
-        turn = {"name": NAME, "every": EVERY}
-        if store.run(connection, self._settings, "take_step", turn):
-            bounds = {"cap": COUNT_CAP + 1, "reach": REACH}
-            [(count, oldest)] = store.run(connection, self._settings, "count_dead", bounds)
-            if are_many_dead(count, oldest):
-                counted = min(count, COUNT_CAP)
-                self._emit(events.DeadJobsKept(counted, count > COUNT_CAP, oldest or 0.0))
-        return LOOK
+        """Count, and warn of many, or of old ones."""
+        bounds = {"cap": COUNT_CAP + 1, "reach": REACH}
+        [(count, oldest)] = store.run(connection, self._settings, "count_dead", bounds)
+        if are_many_dead(count, oldest):
+            counted = min(count, COUNT_CAP)
+            self._emit(events.DeadJobsKept(counted, count > COUNT_CAP, oldest or 0.0))
+        return EVERY

@@ -14,26 +14,22 @@ if TYPE_CHECKING:
 
 NAME: Final = "depths"
 EVERY: Final = 1.0
-IDLE: Final = 5.0
-"""Seconds between two counts, and between two looks of a worker that has nothing to count: no
-queue has a limit, or another worker counts."""
+"""Seconds between two counts, while some queue has a limit."""
 
 
 class CountDepths:
-    """A step for the maintenance loop."""
+    """A step that one worker takes for all."""
+
+    every = EVERY
 
     def __init__(self, settings: Settings, emit: Events) -> None:
         self._settings, self._emit = settings, emit
 
     def __call__(self, connection: Connection) -> float:
-        """Count when it is this worker's turn, and tell which queues became full, or have room."""
-        # A little less than EVERY, or a turn that comes a moment early would be lost.
-        turn = {"name": NAME, "every": 0.8 * EVERY}
-        if not store.run(connection, self._settings, "take_step", turn):
-            return IDLE
+        """Count, and tell which queues became full, or have room."""
         counted = store.run(connection, self._settings, "count_depths")
         for queue, depth, max_depth, is_full, was_full in counted:
             if is_full != was_full:
                 kind = events.QueueFilled if is_full else events.QueueDrained
                 self._emit(kind(queue, depth, max_depth))
-        return EVERY if counted else IDLE
+        return EVERY

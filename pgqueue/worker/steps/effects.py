@@ -27,15 +27,15 @@ PARTS: Final = 50
 class SweepEffects:
     """A step that deletes what is over, and walks through the checkpoints, a part at a time."""
 
+    every = EVERY
+
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def __call__(self, connection: Connection) -> float:
-        """Sweep when it is this worker's turn."""
-        turn = {"name": NAME, "every": EVERY}
-        if store.run(connection, self._settings, "take_step", turn):
-            self._expire(connection)
-            self._walk(connection)
+        """Sweep once."""
+        self._expire(connection)
+        self._walk(connection)
         return EVERY
 
     def _expire(self, connection: Connection) -> None:

@@ -18,16 +18,15 @@ EVERY: Final = 5.0
 
 
 class Expire:
-    """A step for the maintenance loop."""
+    """A step that one worker takes for all."""
+
+    every = EVERY
 
     def __init__(self, settings: Settings, emit: Events) -> None:
         self._settings, self._emit = settings, emit
 
     def __call__(self, connection: Connection) -> float:
-        """Expire a batch when it is this worker's turn."""
-        turn = {"name": NAME, "every": EVERY}
-        if not store.run(connection, self._settings, "take_step", turn):
-            return EVERY
+        """Expire a batch."""
         ids = tuple(id_ for id_, _ in store.run(connection, self._settings, "expire"))
         if ids:
             self._emit(events.JobsExpired(len(ids), ids))

@@ -28,17 +28,17 @@ class SweepKeys:
     what is left over stays a share of what is held, however fast keys come and go.
     """
 
+    every = EVERY
+
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def __call__(self, connection: Connection) -> float:
-        """Sweep when it is this worker's turn."""
-        turn = {"name": NAME, "every": EVERY}
-        if store.run(connection, self._settings, "take_step", turn):
-            for _ in range(PARTS):
-                seen, gone = self._sweep(connection)
-                if gone * 4 < seen or not seen:
-                    break
+        """Sweep while it is worth it."""
+        for _ in range(PARTS):
+            seen, gone = self._sweep(connection)
+            if gone * 4 < seen or not seen:
+                break
         return EVERY
 
     def _sweep(self, connection: Connection) -> tuple[int, int]:

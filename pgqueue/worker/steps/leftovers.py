@@ -16,13 +16,14 @@ EVERY: Final = 120.0
 
 
 class SweepLeftovers:
-    """A step for the maintenance loop."""
+    """A step that one worker takes for all."""
+
+    every = EVERY
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def __call__(self, connection: Connection) -> float:
-        """Sweep when it is this worker's turn."""
-        if store.run(connection, self._settings, "take_step", {"name": NAME, "every": EVERY}):
-            store.run(connection, self._settings, "sweep_leftovers")
+        """Sweep once."""
+        store.run(connection, self._settings, "sweep_leftovers")
         return EVERY

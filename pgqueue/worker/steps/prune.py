@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 NAME: Final = pruning.STEP
 IDLE: Final = 10.0
-"""Seconds between two looks while there is nothing to prune, or another worker prunes."""
+LONGEST_IDLE: Final = 120.0
+"""Seconds between two looks while there is nothing to prune: twice as long after each that found
+nothing. Prune stays a minute to ten behind in any case."""
 BURST: Final = 0.1
 """Seconds of work at once: the other steps of this thread wait no longer than that."""
 PASSING: Final = 4.0
@@ -87,23 +89,23 @@ class Prune:
     def __init__(self, settings: Settings, emit: Events) -> None:
         self._settings, self._emit = settings, emit
         self._measure = Measure()
-        self._pause = IDLE
+        self.every = IDLE
         self._looked: dict[str, float] = {}
         self._gone, self._since = 0, time.monotonic()
         self._behind_since: float | None = None
         self._warned = -TELL_EVERY
 
     def __call__(self, connection: Connection) -> float:
-        """Prune for a burst when it is this worker's turn."""
-        turn = {"name": NAME, "every": 0.8 * self._pause}
-        if not store.run(connection, self._settings, "take_step", turn):
-            self._pause = IDLE
-            return IDLE
-        burst = Burst()
+        """Prune for a burst."""
+        burst, gone = Burst(), self._gone
         table = pruning.table(connection, self._settings)
-        self._pause = self._go(connection, table, burst)
+        pause = self._go(connection, table, burst)
+        if pause == IDLE and gone == self._gone:
+            pause, self.every = self.every, min(2 * self.every, LONGEST_IDLE)
+        else:
+            self.every = IDLE
         self._tell_sum()
-        return self._pause
+        return pause
 
     def _go(self, connection: Connection, table: Table, burst: Burst) -> float:
         """Work until all is done, or the time is up; the pause after it."""

@@ -7,6 +7,7 @@ an outage of the database everybody looks dead.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,10 +21,8 @@ if TYPE_CHECKING:
     from pgqueue.connections import Connection
     from pgqueue.telemetry.events import Events
 
-EVERY: Final = 3.0
-"""Seconds between two looks for workers whose heartbeat is too old, at most."""
-SLACK: Final = 0.05
-"""Seconds after the moment at which a worker is dead if it does not beat until then."""
+NEVER: Final = math.inf
+"""Until it is called again."""
 
 
 def bury(
@@ -93,7 +92,7 @@ def _lives(connection: Connection, settings: Settings, worker_id: int) -> bool:
 
 
 class Rescue:
-    """A step: buries workers whose heartbeat is too old.
+    """A step: buries workers whose heartbeat is too old, as soon as a beat has seen some.
 
     Args:
         settings: limits of time.
@@ -106,16 +105,18 @@ class Rescue:
         self, settings: Settings, emit: Events, trusted_since: Callable[[], float | None]
     ) -> None:
         self._settings, self._emit, self._trusted_since = settings, emit, trusted_since
+        self._silent: tuple[int, ...] = ()
+
+    def see(self, silent: Sequence[int]) -> bool:
+        """Note who is silent; whether there is somebody to bury, and we can tell."""
+        since = self._trusted_since()
+        trusted = since is not None and time.monotonic() - since >= self._settings.ttl
+        self._silent = tuple(silent) if trusted else ()
+        return bool(self._silent)
 
     def __call__(self, connection: Connection) -> float:
-        """Bury who is dead, if we can tell."""
-        since = self._trusted_since()
-        if since is None or time.monotonic() - since < self._settings.ttl:
-            return EVERY
-        soonest = None
-        for worker_id, seconds in store.run(connection, self._settings, "silent_workers"):
-            if worker_id is None:
-                soonest = seconds
-            else:
-                bury(connection, self._settings, worker_id, self._emit)
-        return EVERY if soonest is None else min(soonest + SLACK, EVERY)
+        """Bury who was seen; whoever is left over after a failure is seen again."""
+        silent, self._silent = self._silent, ()
+        for worker_id in silent:
+            bury(connection, self._settings, worker_id, self._emit)
+        return NEVER

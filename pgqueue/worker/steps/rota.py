@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import psycopg
 
@@ -21,6 +21,28 @@ if TYPE_CHECKING:
 
 Step = Callable[[Connection], float]
 """Takes the connection, gives the seconds until its next turn."""
+AFTER_FAILURE: Final = 1.0
+"""Seconds until the next turn of a step that failed."""
+
+
+class Exactly(float):
+    """A pause that is kept as it is; all others are a tenth shorter or longer, at random."""
+
+    __slots__ = ()
+
+
+def attempt(name: str, step: Step, connection: Connection, emit: Events) -> float | None:
+    """Call a step; when it fails, say so: the other steps of its thread must go on.
+
+    Returns:
+        The pause that it asks for; None after a failure.
+    """
+    try:
+        return step(connection)
+    except Exception as error:  # noqa: BLE001 - see above
+        message = " ".join(str(error).split()) or type(error).__name__
+        emit(events.StepFailed(name, message))
+        return None
 
 
 class Rota:
@@ -62,13 +84,12 @@ class Rota:
         self._link.worked()
         for name in self._steps:
             if self._due[name] <= time.monotonic():
-                self._due[name] = time.monotonic() + self._call(name, connection)
+                pause = self._call(name, connection)
+                self._due[name] = time.monotonic() + pause
         return max(min(self._due.values()) - time.monotonic(), 0.0)
 
     def _call(self, name: str, connection: Connection) -> float:
-        try:
-            return self._steps[name](connection) * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
-        except Exception as error:  # noqa: BLE001 - the other steps of this thread must go on
-            message = " ".join(str(error).split()) or type(error).__name__
-            self._emit(events.StepFailed(name, message))
-            return 1.0
+        pause = attempt(name, self._steps[name], connection, self._emit)
+        if pause is None or isinstance(pause, Exactly):
+            return AFTER_FAILURE if pause is None else pause
+        return pause * random.uniform(0.9, 1.1)  # noqa: S311 - jitter

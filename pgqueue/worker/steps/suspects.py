@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from pgqueue import store
@@ -12,10 +13,10 @@ if TYPE_CHECKING:
     from pgqueue.config import Settings
     from pgqueue.connections import Connection
 
-EVERY: Final = 5.0
+NEVER: Final = math.inf
 AGAIN: Final = 0.25
-"""Seconds between two looks, and while some wait. After a death that a supervisor sees, it looks at
-once; the rest is for those of other machines."""
+"""Seconds between two looks while some wait. It looks at once after a death that a supervisor sees,
+and when a heartbeat has counted some."""
 
 
 class WatchSuspects:
@@ -38,4 +39,4 @@ class WatchSuspects:
         """Look once."""
         [(waiting,)] = store.run(connection, self._settings, "waiting_suspects", self._values)
         self._tell(waiting)
-        return AGAIN if waiting else EVERY
+        return AGAIN if waiting else NEVER
