@@ -30,7 +30,7 @@ QUEUE_PREFIX: Final = "pgqueue."
 """A queue's channel is this and its name; the payload is the priority of the new jobs."""
 WORKER_CHANNEL: Final = "pgqueue_worker"
 """The payload is the id of the worker that should look at its running jobs: one is cancelled."""
-PROBE_EVERY: Final = 15.0
+PROBE_EVERY: Final = 20.0
 """Seconds of silence after which the connection is asked whether it lives."""
 
 

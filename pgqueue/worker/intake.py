@@ -90,8 +90,9 @@ class Intake:
                 attempt.stored = stored
                 hold(attempt)
                 (self._ledger.suspects if job.suspect else batches[task.executor]).append(attempt)
+        starting = sum(map(len, batches.values()))
         for kind, attempts in batches.items():
-            self._note_share(kind, len(attempts), len(claimed))
+            self._note_share(kind, len(attempts), starting)
             if attempts:
                 self._taken += len(attempts)
                 self._executors[kind].start(attempts)

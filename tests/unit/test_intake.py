@@ -75,6 +75,13 @@ def test_threads_with_a_part_of_the_jobs_hold_the_loop_up_by_that_part() -> None
     assert 150 <= mixed.room() <= 170
 
 
+def test_jobs_that_nobody_here_can_run_are_no_part_of_the_mix() -> None:
+    mixed = intake(Slots(3000), Slots(16))
+    for _ in range(100):
+        take(mixed, "unknown")
+    assert mixed.room() == 16
+
+
 def test_threads_with_more_than_they_want_hold_the_loop_up_however_seldom_they_get_one() -> None:
     loop, threads = Slots(3000), Slots(1)
     mixed = intake(loop, threads)
