@@ -39,9 +39,9 @@ yardstick and with 1,000 has 0.75 to 0.78, for each commit waits for the disk; 1
 and a reply must fit what a socket buffers, or the server waits for us with the rows locked."""
 
 AVOIDED: Final = dict.fromkeys(
-    ("enable_hashjoin", "enable_mergejoin", "enable_sort", "enable_seqscan"), "off"
+    ("enable_hashjoin", "enable_mergejoin", "enable_sort", "enable_seqscan", "jit"), "off"
 )
-"""What some plans would do to all of `jobs`: limits.sql says why."""
+"""What some plans would do to all of `jobs`, and compiling them: limits.sql says why."""
 
 _ID: Final = attrgetter("id")
 _ORDER: Final = attrgetter("run_at", "id")

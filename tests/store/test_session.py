@@ -100,6 +100,26 @@ def listening_in(connection: Connection, path: Path) -> Iterator[list[bytes]]:
     heard.append(path.read_bytes())
 
 
+@pytest.mark.parametrize("holds", [True, False])
+def test_nothing_that_a_worker_asks_is_compiled(own_dsn: str, *, holds: bool) -> None:
+    """It would take 0.4 s for a statement of 1 ms; servers without LLVM never do."""
+    with psycopg.connect(own_dsn, autocommit=True) as admin:
+        admin.execute("alter role current_user set jit_above_cost = 0")
+    explain = b"explain (analyze, format json) select count(*) from pgqueue.steps"
+    try:
+        with closing(opened(own_dsn)) as own:
+            if not holds:
+                own.execute("reset all")
+            with own.transaction():
+                if not holds:
+                    store.execute(own, "limits", store.limits(IMPATIENT))
+                [(plan,)] = own.execute(explain)
+    finally:
+        with psycopg.connect(own_dsn, autocommit=True) as admin:
+            admin.execute("alter role current_user reset jit_above_cost")
+    assert "JIT" not in plan[0]
+
+
 def test_what_is_held_is_what_a_transaction_would_set(direct: str) -> None:
     settings = Settings()
     wanted = store.held_limits(settings)
