@@ -10,11 +10,19 @@ from pgqueue.errors import InvalidPayload, KeyMissing
 from pgqueue.outcome import Ephemeral, HeldBack, JobTimeout, Succeeded, Unsuccessful
 
 if TYPE_CHECKING:
-    from collections.abc import KeysView
+    from collections.abc import KeysView, Sequence
 
     from pgqueue.config import Settings
     from pgqueue.tasks import Task, Upgrade
     from pgqueue.worker.parts import Attempt
+
+
+def decode_together(attempts: Sequence[Attempt]) -> None:
+    """Decode arguments of attempts that this process will run; the rest is decoded one by one."""
+    values = payload.decode_together([attempt.job.args for attempt in attempts])
+    if values is not None:
+        for attempt, value in zip(attempts, values, strict=True):
+            attempt.stored = value
 
 
 def prepare(attempt: Attempt) -> dict[str, Any]:

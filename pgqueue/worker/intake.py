@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import repeat
 from typing import TYPE_CHECKING, Final
 
-from pgqueue import outcome, payload
+from pgqueue import outcome
 from pgqueue.worker import execution
 from pgqueue.worker.parts import Attempt
 
@@ -76,9 +75,8 @@ class Intake:
         """Start what was claimed, best first; give back what cannot run here."""
         make, hold = self._make, self._ledger.hold
         reports, keeper = self._reports, self.keeper
-        values = payload.decode_together([job.args for job in claimed]) or repeat(None)
         batches: dict[ExecutorName, list[Attempt]] = {kind: [] for kind in self._executors}
-        for job, stored in zip(claimed, values, strict=False):
+        for job in claimed:
             task = self._registry.find(job.task, job.version)
             if task is None:
                 delay = self._registry.missed(job.task, now, job.version)
@@ -87,7 +85,6 @@ class Intake:
                 self._ledger.owe(outcome.expired(job))
             else:
                 attempt = make(job, task, reports, keeper)
-                attempt.stored = stored
                 hold(attempt)
                 (self._ledger.suspects if job.suspect else batches[task.executor]).append(attempt)
         starting = sum(map(len, batches.values()))

@@ -91,6 +91,7 @@ class EventLoopExecutor:
         return self._taken - self._ended
 
     def start(self, attempts: Sequence[Attempt]) -> None:
+        execution.decode_together(attempts)
         now = time.monotonic()
         self._taken += len(attempts)
         self._waiting.extend(zip(repeat(now), attempts))

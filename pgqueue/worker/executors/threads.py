@@ -70,6 +70,7 @@ class ThreadExecutor:
         return self._taken - self._ended
 
     def start(self, attempts: Sequence[Attempt]) -> None:
+        execution.decode_together(attempts)
         now = time.monotonic()
         with self._changed:
             self._taken += len(attempts)
