@@ -38,27 +38,33 @@ def request_cancel(table: Table, id_: int) -> None:
 
 
 def test_cancel_ends_a_running_coroutine(app: PgQueue, table: Table, work: Work) -> None:
+    started = threading.Event()
+
     @app.task(name="waits")
     async def waits() -> None:
+        started.set()
         await asyncio.Event().wait()
 
     id_ = table.add_one("waits")
     work()
-    table.wait(id_, "running")
+    assert started.wait(10)
     request_cancel(table, id_)
     table.wait(id_, "cancelled")
     assert table.outcomes(id_) == ["cancelled"]
 
 
 def test_a_thread_is_told_and_its_success_wins(app: PgQueue, table: Table, work: Work) -> None:
+    started = threading.Event()
+
     @app.task(name="looks")
     def looks(context: JobContext) -> str:
+        started.set()
         wait_until(lambda: context.cancelled, what="told to end")
         return "done anyway"
 
     id_ = table.add_one("looks")
     work()
-    table.wait(id_, "running")
+    assert started.wait(10)
     request_cancel(table, id_)
     table.wait(id_, "succeeded")
 
@@ -66,14 +72,17 @@ def test_a_thread_is_told_and_its_success_wins(app: PgQueue, table: Table, work:
 def test_a_failure_after_a_cancel_is_a_cancel_and_not_a_retry(
     app: PgQueue, table: Table, work: Work
 ) -> None:
+    started = threading.Event()
+
     @app.task(name="looks")
     def looks(context: JobContext) -> None:
+        started.set()
         wait_until(lambda: context.cancelled, what="told to end")
         raise InterruptedError
 
     id_ = table.add_one("looks")
     work()
-    table.wait(id_, "running")
+    assert started.wait(10)
     request_cancel(table, id_)
     table.wait(id_, "cancelled")
 

@@ -146,10 +146,11 @@ def test_a_worker_that_stops_while_a_claim_is_lost_gives_its_jobs_back(
 def test_a_lost_lease_ends_the_handler_and_its_outcome_is_dropped(
     app: PgQueue, table: Table, work: Work
 ) -> None:
-    ended = threading.Event()
+    started, ended = threading.Event(), threading.Event()
 
     @app.task(name="waits")
     async def waits() -> None:
+        started.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -157,7 +158,7 @@ def test_a_lost_lease_ends_the_handler_and_its_outcome_is_dropped(
 
     id_ = table.add_one("waits")
     worker = work()
-    table.wait(id_, "running")
+    assert started.wait(10)
     table.connection.execute(
         "update pgqueue.jobs set state = 'cancelled', lease = lease + 1 where id = %s", [id_]
     )
@@ -170,18 +171,19 @@ def test_a_lost_lease_ends_the_handler_and_its_outcome_is_dropped(
 def test_a_worker_that_was_declared_dead_drops_its_jobs_and_ends(
     app: PgQueue, table: Table, work: Work
 ) -> None:
-    ended = threading.Event()
+    started, ended = threading.Event(), threading.Event()
 
     @app.task(name="waits")
     async def waits() -> None:
+        started.set()
         try:
             await asyncio.Event().wait()
         finally:
             ended.set()
 
-    id_ = table.add_one("waits")
+    table.add_one("waits")
     worker = work()
-    table.wait(id_, "running")
+    assert started.wait(10)
     table.connection.execute("delete from pgqueue.workers")
     worker.thread.join(15)
     assert worker.code == 75

@@ -120,7 +120,8 @@ def test_a_coroutine_that_ignores_its_cancellation_is_written_off(
     release = asyncio.Event()
 
     @app.task(name="ignores", retry=LATER)
-    async def ignores() -> str:
+    async def ignores(context: JobContext) -> str:
+        started.add(context.id)
         while not release.is_set():
             try:
                 await release.wait()
@@ -132,11 +133,12 @@ def test_a_coroutine_that_ignores_its_cancellation_is_written_off(
     async def here() -> None:
         release.set()
 
+    started: set[int] = set()
     told: list[str] = []
     late = table.add_one("ignores", timeout=0.1)
     unwanted = table.add_one("ignores")
     worker = work(concurrency=2, max_stuck=9, cancel_grace=0.1)
-    table.wait(unwanted, "running")
+    wait_until(lambda: unwanted in started)
     request_cancel(table, unwanted)
     table.wait(unwanted, "cancelled")
     wait_until(lambda: table.outcomes(late) == ["retried"])
