@@ -82,6 +82,9 @@ class Listener:
             self._drop()
             if not self._stopping:
                 return self._failed(error)
+        except BaseException:
+            self._drop()
+            raise
         if not self._stopping:
             return 0.0
         self._drop()

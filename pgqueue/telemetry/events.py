@@ -51,6 +51,13 @@ class WorkerBroken:
 
 
 @dataclass(frozen=True, slots=True)
+class SupervisorBroken:
+    """A supervisor failed by an error of pgqueue's own: it stops its workers, and ends."""
+
+    exception: BaseException = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerDied:
     """The supervisor saw a worker's process end without being asked to."""
 
@@ -118,6 +125,13 @@ class LoopBlocked:
     task: str | None
     seconds: float
     where: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoopInterrupted:
+    """What a handler started, beside itself, has stopped the event loop, which goes on."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +295,7 @@ Event = (
     | HandlerStuck
     | StuckHandlerEnded
     | LoopBlocked
+    | LoopInterrupted
     | ChildFailed
     | LeaseGone
     | TaskUnknown
@@ -297,6 +312,7 @@ Event = (
     | StepFailed
     | HookFailed
     | WorkerBroken
+    | SupervisorBroken
     | HookSlow
     | HooksDropped
 )

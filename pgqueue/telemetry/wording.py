@@ -23,7 +23,7 @@ LONGEST: Final = 800
 """Characters of a line: what a handler raised may be long, and is kept whole in `attempts`."""
 
 
-_WITH_TRACEBACK: Final = (events.HookFailed, events.WorkerBroken)
+_WITH_TRACEBACK: Final = (events.HookFailed, events.SupervisorBroken, events.WorkerBroken)
 
 
 def write(event: Event) -> None:
@@ -78,6 +78,8 @@ def _words(event: Event) -> Line:  # noqa: C901, PLR0911, PLR0912 - one case an 
                 f"{who} has blocked the event loop for {event.seconds:.1f} s, and all other "
                 f"coroutines of this worker wait; it stands at {event.where}"
             )
+        case events.LoopInterrupted():
+            return logging.ERROR, f"the event loop was stopped, and goes on: {event.reason}"
         case events.ChildFailed():
             return logging.ERROR, (
                 f"a child process could not start: {event.reason}; tries again in "
@@ -135,6 +137,12 @@ def _words(event: Event) -> Line:  # noqa: C901, PLR0911, PLR0912 - one case an 
             return logging.ERROR, (
                 f"worker {event.worker_id} cannot go on, and ends: {what}; its jobs run again "
                 "elsewhere. Please report this: it is an error of pgqueue"
+            )
+        case events.SupervisorBroken():
+            what = f"{type(event.exception).__name__}: {event.exception}"
+            return logging.ERROR, (
+                f"the supervisor cannot go on, stops its workers, and ends: {what}. Please report "
+                "this: it is an error of pgqueue"
             )
         case events.HookFailed():
             about = "" if event.job_id is None else f" for job {event.job_id}"

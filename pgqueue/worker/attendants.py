@@ -26,7 +26,7 @@ from pgqueue.worker.steps.turns import Shared, Turns
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pgqueue.config import Settings
     from pgqueue.telemetry.events import Events
@@ -52,13 +52,21 @@ class Attendants:
         emit: takes events.
         worker_id: the worker's row.
         inbox: where what is found and heard goes to.
+        failed: told when one of the threads cannot go on.
     """
 
     def __init__(
-        self, dsn: str, settings: Settings, emit: Events, *, worker_id: int, inbox: Inbox
+        self,
+        dsn: str,
+        settings: Settings,
+        emit: Events,
+        *,
+        worker_id: int,
+        inbox: Inbox,
+        failed: Callable[[BaseException], None],
     ) -> None:
         self._dsn, self._settings, self._emit = dsn, settings, emit
-        self._worker_id, self._inbox = worker_id, inbox
+        self._worker_id, self._inbox, self._failed = worker_id, inbox, failed
         self._rotas: list[tuple[Rota, loop.Wake]] = []
         self._threads: list[threading.Thread] = []
         self._listener: listen.Listener | None = None
@@ -119,7 +127,7 @@ class Attendants:
             failed=link.failed,
             lent=True,
         )
-        self._threads.append(loop.start("listen", listener.step, loop.Wake()))
+        self._threads.append(loop.start("listen", listener.step, loop.Wake(), self._failed))
         self._listener = listener
         return listener
 
@@ -138,7 +146,7 @@ class Attendants:
 
     def _start_rota(self, name: str, rota: Rota) -> None:
         wake = loop.Wake()
-        self._threads.append(loop.start(name, rota.step, wake))
+        self._threads.append(loop.start(name, rota.step, wake, self._failed))
         self._rotas.append((rota, wake))
 
     def _heard(self, channel: str, payload: str) -> None:

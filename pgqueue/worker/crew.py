@@ -62,11 +62,11 @@ class Crew:
             size = settings.concurrency + settings.most_stuck
             loops = AsyncTransactions(self._dsn, settings, size)
             made["async"] = EventLoopExecutor(
-                outbox, board, settings, loops, stuck=stuck, emit=emit
+                outbox, board, settings, loops, stuck=stuck, emit=emit, failed=failed
             )
         if "thread" in names:
             threads = Transactions(self._dsn, settings, settings.threads + settings.most_stuck)
-            made["thread"] = ThreadExecutor(outbox, board, settings, threads, stuck)
+            made["thread"] = ThreadExecutor(outbox, board, settings, threads, stuck, failed=failed)
         if self._order is not None:
             made["process"] = ProcessExecutor(
                 outbox, board, settings, self._order, emit, failed=failed

@@ -77,8 +77,30 @@ def run(step: Callable[[], float | None], wake: Wake) -> None:
         wake.wait(pause)
 
 
-def start(name: str, step: Callable[[], float | None], wake: Wake) -> threading.Thread:
-    """Run the loop on a thread of its own, which does not keep the process alive."""
-    thread = threading.Thread(target=run, args=(step, wake), name=f"pgqueue-{name}", daemon=True)
+def start(
+    name: str,
+    step: Callable[[], float | None],
+    wake: Wake,
+    failed: Callable[[BaseException], None],
+) -> threading.Thread:
+    """Run the loop on a thread of its own, which does not keep the process alive.
+
+    Args:
+        name: of the thread.
+        step: called again and again.
+        wake: ends a wait.
+        failed: told, on that thread, of the error that ended the loop: nobody else would see it.
+    """
+    thread = threading.Thread(
+        target=guard, args=(lambda: run(step, wake), failed), name=f"pgqueue-{name}", daemon=True
+    )
     thread.start()
     return thread
+
+
+def guard(body: Callable[[], None], failed: Callable[[BaseException], None]) -> None:
+    """Call what a thread is for, and tell of the error that ends it."""
+    try:
+        body()
+    except BaseException as error:  # noqa: BLE001 - whoever waits for this thread would hang
+        failed(error)

@@ -68,6 +68,7 @@ class Supervisor:
         self._code = 0
         self._burials = Burials(settings, self._emit)
         self._wake = loop.Wake()
+        self._broken: BaseException | None = None
 
     def run(self) -> int:
         """Start the workers and keep them running; the exit code."""
@@ -75,16 +76,28 @@ class Supervisor:
         rota = self._start_rota()
         try:
             while not self._finished():
+                self._end_if_broken()
                 self._start_missing()
                 self._start_cell()
                 self._reap()
                 self._pass_on()
                 time.sleep(TICK)
         finally:
-            self._burials.wait()
+            if self._broken is None:
+                self._burials.wait()
             rota.closed = True
             self._wake()
         return self._code
+
+    def _end_if_broken(self) -> None:
+        """Without heartbeats no worker can go on: stop them, and let somebody start us anew."""
+        if self._broken is not None and not self._signals:
+            self._emit(events.SupervisorBroken(self._broken))
+            self._code = 1
+            self.stop()
+
+    def _broke(self, error: BaseException) -> None:
+        self._broken = error
 
     def _finished(self) -> bool:
         return not self._children and (self._signals > 0 or not self._start_at)
@@ -218,7 +231,7 @@ class Supervisor:
                 rota.soon("suspects")
 
         rota = Rota(link, steps, Events(self._tell_step), urgent=urgent)
-        loop.start("supervisor", rota.step, self._wake)
+        loop.start("supervisor", rota.step, self._wake, self._broke)
         return rota
 
     def _tell_step(self, event: events.Event) -> None:

@@ -213,6 +213,7 @@ class Worker:
             self._emit,
             worker_id=self.worker_id,
             inbox=self._inbox,
+            failed=self._broke,
         )
         if not self._cell:
             attendants.start_maintenance(self._look, self._reports)

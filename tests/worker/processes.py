@@ -24,9 +24,11 @@ PROGRAM = "import sys; from pgqueue.cli import main; sys.exit(main())"
 class Supervised:
     """`pgqueue worker` with these options; killed, with its workers, at the end."""
 
-    def __init__(self, dsn: str, *options: str, app: str = "tests.worker.jobs:app") -> None:
+    def __init__(
+        self, dsn: str, *options: str, app: str = "tests.worker.jobs:app", program: str = PROGRAM
+    ) -> None:
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed at our own exit
-        command = [sys.executable, "-c", PROGRAM, "worker", "-A", app, "--dsn", dsn, *options]
+        command = [sys.executable, "-c", program, "worker", "-A", app, "--dsn", dsn, *options]
         self.process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log
         )

@@ -500,6 +500,6 @@ def test_one_that_listens_where_nobody_speaks_finds_jobs_by_polling(
 @pytest.mark.parametrize("payload", ["-5", "", "-", "x", "1e3", "9" * 5000, "\u0663"])
 def test_whatever_is_sent_harms_nobody(dsn: str, payload: str) -> None:
     inbox = Inbox(lambda: None)
-    attendants = Attendants(dsn, SETTINGS, Events(), worker_id=1, inbox=inbox)
+    attendants = Attendants(dsn, SETTINGS, Events(), worker_id=1, inbox=inbox, failed=print)
     attendants._heard("pgqueue.default", payload)
     assert [*inbox.take_lanes()] == [("default", -5 if payload == "-5" else 0)]

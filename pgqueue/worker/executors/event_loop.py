@@ -17,12 +17,14 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Final, cast
 
 from pgqueue.context import enter_job
+from pgqueue.telemetry.events import LoopInterrupted
 from pgqueue.worker import execution
 from pgqueue.worker.executors.backlog import Backlog
 from pgqueue.worker.executors.stalls import StallWatch
+from pgqueue.worker.loop import guard
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pgqueue.config import Settings
     from pgqueue.outcome import Outcome
@@ -49,6 +51,7 @@ class EventLoopExecutor:
         transactions: opens the connections of transactional tasks.
         stuck: is told of handlers that ignore that they were cancelled.
         emit: takes events.
+        failed: told when the loop cannot go on.
     """
 
     name = "async"
@@ -62,7 +65,9 @@ class EventLoopExecutor:
         *,
         stuck: Stuck,
         emit: Events,
+        failed: Callable[[BaseException], None],
     ) -> None:
+        self._emit = emit
         self._slots, self._outbox, self._board = settings.concurrency, outbox, board
         self._settings, self._transactions = settings, transactions
         self._stuck = stuck
@@ -73,10 +78,12 @@ class EventLoopExecutor:
         self._backlog = Backlog()
         self._pumping = False
         self._turn = 0
-        self._closed = False
+        self._closed = self._over = False
         self._clean = contextvars.copy_context()
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="pgqueue-async", daemon=True)
+        self._thread = threading.Thread(
+            target=guard, args=(self._run, failed), name="pgqueue-async", daemon=True
+        )
         self._thread.start()
         self._stalls = StallWatch(
             self._loop, self._thread, self._tasks, settings.stall_warning, emit
@@ -113,15 +120,26 @@ class EventLoopExecutor:
     def close(self) -> None:
         self._closed = True
         self._stalls.close()
-        self._loop.call_soon_threadsafe(self._loop.create_task, self._shut())
+        self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._shut()))
         self._thread.join(timeout=2.0)
+        if not self._thread.is_alive():
+            self._loop.close()
 
     def _run(self) -> None:
+        """Run the loop until it is closed; on the executor's thread.
+
+        What a handler has started ends the loop when it raises one of two exceptions, and so does
+        `loop.stop()`. All that waits in the loop is still there, and it goes on.
+        """
         asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_forever()
-        finally:
-            self._loop.close()
+        while not self._over:
+            try:
+                self._loop.run_forever()
+                reason = "something called its stop()"
+            except (SystemExit, KeyboardInterrupt) as error:
+                reason = f"a task or callback of a handler raised {error!r}"
+            if not self._over:
+                self._emit(LoopInterrupted(reason))
 
     async def _shut(self) -> None:
         for task in [*self._tasks.values(), *self._written_off.values()]:
@@ -129,6 +147,7 @@ class EventLoopExecutor:
         await asyncio.sleep(0)
         with contextlib.suppress(Exception):
             await asyncio.wait_for(self._transactions.aclose(), timeout=1.0)
+        self._over = True
         self._loop.stop()
 
     def _wake(self) -> None:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from pgqueue.worker import execution, plain
 from pgqueue.worker.executors.backlog import Backlog
 from pgqueue.worker.executors.watch import Watch
+from pgqueue.worker.loop import guard
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pgqueue.config import Settings
     from pgqueue.worker.board import Board
@@ -36,6 +37,7 @@ class ThreadExecutor:
         settings: gives the slots, the limit of results and the grace.
         transactions: opens the connections of transactional tasks.
         stuck: is told of handlers that run on after their timeout.
+        failed: told when one of its threads cannot go on.
     """
 
     name = "thread"
@@ -47,12 +49,15 @@ class ThreadExecutor:
         settings: Settings,
         transactions: Transactions,
         stuck: Stuck,
+        *,
+        failed: Callable[[BaseException], None],
     ) -> None:
+        self._failed = failed
         self._slots, self._outbox, self._board = settings.threads, outbox, board
         self._settings, self._transactions, self._stuck = settings, transactions, stuck
         self._written_off = 0
         self._overdue: set[Attempt] = set()
-        self._watch = Watch(self._late)
+        self._watch = Watch(self._late, failed)
         self._waiting: deque[tuple[float, Attempt]] = deque()
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
@@ -175,7 +180,9 @@ class ThreadExecutor:
         allowed = self._slots + min(self._written_off, self._settings.most_stuck)
         missing = min(len(self._waiting) - self._idle, allowed - len(self._threads))
         for _ in range(missing):
-            thread = threading.Thread(target=self._work, name="pgqueue-thread", daemon=True)
+            thread = threading.Thread(
+                target=guard, args=(self._work, self._failed), name="pgqueue-thread", daemon=True
+            )
             self._threads.append(thread)
             thread.start()
 

@@ -10,6 +10,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from pgqueue.worker.loop import guard
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -22,10 +24,15 @@ class Watch:
     Args:
         overdue: called with an attempt on the watch's thread when its time is up; it returns the
             seconds until it wants to be called again, or None.
+        failed: told of an error that ends the thread.
     """
 
-    def __init__(self, overdue: Callable[[Attempt], float | None]) -> None:
-        self._overdue = overdue
+    def __init__(
+        self,
+        overdue: Callable[[Attempt], float | None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._overdue, self._failed = overdue, failed
         self._deadlines: dict[Attempt, float] = {}
         self._changed = threading.Condition()
         self._next = math.inf
@@ -38,7 +45,9 @@ class Watch:
         with self._changed:
             self._deadlines[attempt] = deadline
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="pgqueue-watch", daemon=True)
+                self._thread = threading.Thread(
+                    target=guard, args=(self._run, self._failed), name="pgqueue-watch", daemon=True
+                )
                 self._thread.start()
             elif deadline < self._next:
                 self._changed.notify()

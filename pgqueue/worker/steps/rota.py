@@ -73,9 +73,16 @@ class Rota:
 
     def step(self) -> float | None:
         """Call what is due; the seconds until something is, or None when closed."""
-        if self.closed:
+        try:
+            pause = None if self.closed else self._step()
+        except BaseException:
             self._link.close()
-            return None
+            raise
+        if pause is None:
+            self._link.close()
+        return pause
+
+    def _step(self) -> float:
         try:
             connection = self._link.connection()
             self._urgent(connection)
