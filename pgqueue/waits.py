@@ -221,6 +221,7 @@ class _Watcher:
         self._waits, self._dsn, self._settings = waits, dsn, settings
         self._id = secrets.randbits(63)
         self._registered: set[int] = set()
+        self._said: list[str] = []
         self._connection: Connection | None = None
         self._worked = self._ending = False
         self._renew_at = self._idle_at = 0.0
@@ -280,7 +281,8 @@ class _Watcher:
         if time.monotonic() >= self._renew_at:
             self._write("wait_renew", seconds=EXPIRES_AFTER)
             self._renew_at = time.monotonic() + RENEW_EVERY
-        return self._until_next()
+        self._take_read(self._connected())
+        return 0.0 if self._said else self._until_next()
 
     def _until_next(self) -> float:
         next_look = self._waits.next_look()
@@ -300,13 +302,26 @@ class _Watcher:
 
     def _notified(self, connection: Connection) -> list[int]:
         """The ids that were said; anybody may say anything."""
-        heard = [note.payload for note in connection.notifies(timeout=0)]
-        return [int(text) for text in heard if text.isascii() and text.isdigit()]
+        connection.pgconn.consume_input()
+        self._take_read(connection)
+        said, self._said = self._said, []
+        return [int(text) for text in said if text.isascii() and text.isdigit()]
+
+    def _take_read(self, connection: Connection) -> None:
+        """Take what libpq has read already.
+
+        psycopg's notifies() waits for the socket first, and that is silent about what came with
+        the end of a pipeline: 36 of 2,000 notifications.
+        """
+        while (note := connection.pgconn.notifies()) is not None:
+            self._said.append(note.extra.decode("utf-8", "replace"))
 
     def _connected(self) -> Connection:
         if self._connection is None:
             hold = store.held_limits(self._settings)
             self._connection = connections.connect(self._dsn, self._settings, "waits", hold=hold)
+            # Those that come while a statement is under way.
+            self._connection.add_notify_handler(lambda note: self._said.append(note.payload))
             if self._settings.listen:
                 self._connection.execute(f"listen {CHANNEL}".encode())
             self._worked = True
