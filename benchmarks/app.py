@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+from typing import TYPE_CHECKING, Final, cast
 
 from benchmarks import stamps
-from pgqueue import PgQueue
+from pgqueue import PgQueue, Settings
 
-app = PgQueue()
+if TYPE_CHECKING:
+    from pgqueue.config import LoopName
+
+LOOP: Final = "PGQUEUE_BENCH_LOOP"
+"""Names the event loop of the workers: uvloop is installed, and the figures are without it."""
+
+app = PgQueue(settings=Settings(loop=cast("LoopName", os.environ.get(LOOP, "asyncio"))))
 
 
 @app.task(name="async_nothing")

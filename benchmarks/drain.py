@@ -15,11 +15,11 @@ from typing import IO, TYPE_CHECKING, Final
 
 import psycopg
 
-from benchmarks import usage
+from benchmarks import app, usage
 from benchmarks.report import Measurement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from benchmarks.server import Databases
 
@@ -55,11 +55,13 @@ class Contestant:
         label: its line in the table.
         task: the name that its jobs have.
         command: run in the repository; stopped by SIGTERM if it does not end by itself.
+        variables: of its environment.
     """
 
     label: str
     task: str
     command: tuple[str, ...] = field(repr=False)
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 BARE: Final = "bare"
@@ -69,6 +71,12 @@ CONTESTANTS: Final = {
     YARD: Contestant("yardstick", "async_nothing", YARDSTICK),
     "pgqueue": Contestant("pgqueue, async handlers", "async_nothing", PGQUEUE_WORKER),
     "threads": Contestant("pgqueue, def handlers *", "thread_nothing", PGQUEUE_WORKER),
+    "uvloop": Contestant(
+        "pgqueue, async handlers on uvloop *",
+        "async_nothing",
+        PGQUEUE_WORKER,
+        {app.LOOP: "uvloop"},
+    ),
     "relaxed": Contestant("pgqueue, no synchronous commit *", "async_nothing", RELAXED_WORKER),
 }
 
@@ -93,7 +101,7 @@ def running(
     contestant: Contestant, dsn: str, **variables: str
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a contestant; stop it at the end. What it wrote is shown when something went wrong."""
-    environment = {**os.environ, **variables, "PGQUEUE_DATABASE_URL": dsn}
+    environment = {**os.environ, **contestant.variables, **variables, "PGQUEUE_DATABASE_URL": dsn}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             contestant.command, cwd=ROOT, env=environment, stdout=log, stderr=log

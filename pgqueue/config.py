@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Literal, cast, get_args
 
 from pgqueue.errors import ConfigError
 from pgqueue.retention import Retention, by_state
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 DSN_VARIABLES: Final = ("PGQUEUE_DATABASE_URL", "DATABASE_URL")
 LIBPQ_VARIABLES: Final = ("PGHOST", "PGDATABASE", "PGSERVICE", "PGUSER", "PGPORT", "PGHOSTADDR")
+
+LoopName = Literal["auto", "asyncio", "uvloop"]
 
 _SCHEME = re.compile(r"^(?:postgres|postgresql)(?:\+[a-z0-9_]+)?://", re.IGNORECASE)
 # To the last @, even past a slash: people forget to escape what their passwords hold.
@@ -44,6 +46,8 @@ class Settings:
         pool_size: connections of the app's own pool, for enqueues without a caller's connection.
         shares: of a worker's claims, by queue, in relation to its other queues; 1 unless given.
         concurrency: `async def` handlers that one worker runs at the same time.
+        loop: the event loop that they run on: "uvloop", "asyncio", or "auto" for uvloop where that
+            is installed.
         threads: plain `def` handlers that one worker runs at the same time.
         children: handlers with `executor="process"` that one worker runs at the same time, each
             in a child process of its own.
@@ -86,6 +90,7 @@ class Settings:
     pool_size: int = 4
     shares: Mapping[str, int] = field(default_factory=dict)
     concurrency: int = 100
+    loop: LoopName = "auto"
     threads: int = 16
     children: int = 4
     cancel_grace: float = 5.0
@@ -109,6 +114,9 @@ class Settings:
         for name, low, high in _RANGES:
             if (value := getattr(self, name)) is not None or name not in _OPTIONAL:
                 _check_range(name, value, low, high)
+        if self.loop not in get_args(LoopName):
+            names = ", ".join(map(repr, get_args(LoopName)))
+            raise ConfigError(f"loop={self.loop!r}: expected one of {names}")
         for queue, share in self.shares.items():
             _check_range(f"shares[{queue!r}]", share, 1, MAX_SHARE)
         object.__setattr__(self, "retention", by_state("retention", self.retention))

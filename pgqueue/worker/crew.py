@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pgqueue.errors import ConfigError
 from pgqueue.worker.executors.event_loop import EventLoopExecutor
+from pgqueue.worker.executors.loops import loop_factory
 from pgqueue.worker.executors.processes import ProcessExecutor
 from pgqueue.worker.executors.threads import ThreadExecutor
 from pgqueue.worker.messages import ChildOrder
@@ -35,12 +36,15 @@ class Crew:
         source: how a child process loads the app.
 
     Raises:
-        ConfigError: a task needs child processes, and nobody said how they load the app.
+        ConfigError: a task needs child processes, and nobody said how they load the app; or an
+            event loop that is not installed.
     """
 
     def __init__(self, app: PgQueue, dsn: str, settings: Settings, source: Source | None) -> None:
         self._app, self._dsn, self._settings = app, dsn, settings
         self._order = self._child_order(source)
+        self._names = {task.executor for task in app.tasks.values()} or {"thread"}
+        self._make_loop = loop_factory(settings.loop if "async" in self._names else "asyncio")
 
     def executors(
         self,
@@ -56,15 +60,21 @@ class Crew:
         `failed` is told by one of them that it cannot go on.
         """
         settings = self._settings
-        names = {task.executor for task in self._app.tasks.values()} or {"thread"}
         made: dict[ExecutorName, Executor] = {}
-        if "async" in names:
+        if "async" in self._names:
             size = settings.concurrency + settings.most_stuck
             loops = AsyncTransactions(self._dsn, settings, size)
             made["async"] = EventLoopExecutor(
-                outbox, board, settings, loops, stuck=stuck, emit=emit, failed=failed
+                outbox,
+                board,
+                settings,
+                loops,
+                stuck=stuck,
+                emit=emit,
+                failed=failed,
+                loop=self._make_loop(),
             )
-        if "thread" in names:
+        if "thread" in self._names:
             threads = Transactions(self._dsn, settings, settings.threads + settings.most_stuck)
             made["thread"] = ThreadExecutor(outbox, board, settings, threads, stuck, failed=failed)
         if self._order is not None:

@@ -38,6 +38,11 @@ def test_what_is_counted_is_a_whole_number(name: str) -> None:
         Settings(**{name: cast("Any", 2.5)})
 
 
+def test_an_event_loop_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^loop='gevent': expected one of 'auto', 'asyncio'"):
+        Settings(loop=cast("Any", "gevent"))
+
+
 def test_a_time_to_live_must_outlast_two_lost_beats() -> None:
     with pytest.raises(ConfigError, match="set ttl to at least 15"):
         Settings(heartbeat=5)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
+    from pgqueue.config import LoopName
     from pgqueue.telemetry.events import Event
     from pgqueue.worker.messages import Source
 
@@ -87,7 +88,13 @@ def table(connection: psycopg.Connection) -> Table:
 
 
 @pytest.fixture
-def work(app: PgQueue, dsn: str) -> Iterator[Callable[..., Running]]:
+def loop() -> LoopName:
+    """The event loop of the workers; a module that overrides it runs on each kind."""
+    return "asyncio"
+
+
+@pytest.fixture
+def work(app: PgQueue, dsn: str, loop: LoopName) -> Iterator[Callable[..., Running]]:
     """Starts workers of `app`; they are stopped at the end."""
     running: list[Running] = []
 
@@ -98,7 +105,8 @@ def work(app: PgQueue, dsn: str) -> Iterator[Callable[..., Running]]:
         source: Source | None = None,
         **settings: Any,
     ) -> Running:
-        one = Running(app, dsn, replace(QUICK, **settings), queues or ["default"], source)
+        wanted = replace(QUICK, **{"loop": loop, **settings})
+        one = Running(app, dsn, wanted, queues or ["default"], source)
         running.append(one)
         wait_until(lambda: one.worker.worker_id or one.error, what="the worker is registered")
         return one

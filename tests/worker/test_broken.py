@@ -59,6 +59,7 @@ async def by_a_stop() -> None:
     await asyncio.sleep(0.01)
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize(
     ("handler", "state", "reason"),
     [

@@ -6,6 +6,8 @@ import asyncio
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from pgqueue.context import current_job
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     Work = Callable[..., Running]
 
 JOBS = 60
+
+pytestmark = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 
 
 def run(table: Table, work: Work) -> list[int]:

@@ -52,6 +52,7 @@ class EventLoopExecutor:
         stuck: is told of handlers that ignore that they were cancelled.
         emit: takes events.
         failed: told when the loop cannot go on.
+        loop: not running yet; closed in the end.
     """
 
     name = "async"
@@ -66,6 +67,7 @@ class EventLoopExecutor:
         stuck: Stuck,
         emit: Events,
         failed: Callable[[BaseException], None],
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._emit = emit
         self._slots, self._outbox, self._board = settings.concurrency, outbox, board
@@ -80,7 +82,7 @@ class EventLoopExecutor:
         self._turn = 0
         self._closed = self._over = False
         self._clean = contextvars.copy_context()
-        self._loop = asyncio.new_event_loop()
+        self._loop = loop
         self._thread = threading.Thread(
             target=guard, args=(self._run, failed), name="pgqueue-async", daemon=True
         )
