@@ -30,6 +30,9 @@ class Spawned:
     Args:
         order: what the process is told; the board's descriptor is added.
         slots: of the board: handlers that may run at the same time.
+
+    Attributes:
+        told: the signal that told it to end; None so far.
     """
 
     def __init__(self, order: Order, slots: int) -> None:
@@ -38,6 +41,7 @@ class Spawned:
         self.cell = order.cell
         self.progress, self.progress_at = -1, self.born
         self.replaced = False
+        self.told: signal.Signals | None = None
         self.process = Popen(
             [sys.executable, "-m", "pgqueue.worker.process"],
             stdin=PIPE,

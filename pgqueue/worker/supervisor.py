@@ -79,6 +79,7 @@ class Supervisor:
                 self._end_if_broken()
                 self._start_missing()
                 self._start_cell()
+                self._tell_to_end()
                 self._reap()
                 self._pass_on()
                 time.sleep(TICK)
@@ -113,17 +114,26 @@ class Supervisor:
         self.stop()
 
     def stop(self) -> None:
-        """Stop the workers; called again, kill them."""
+        """Stop the workers; called again, kill them. Safe wherever a signal interrupts the loop."""
         self._signals += 1
-        self._start_at = []
+
+    def _tell_to_end(self) -> None:
+        """Pass a stop on to each worker once, also to one that was being started when it came."""
+        if not self._signals:
+            return
+        number = signal.SIGTERM if self._signals == 1 else signal.SIGKILL
         for child in self._children:
-            child.send(signal.SIGTERM if self._signals == 1 else signal.SIGKILL)
+            if child.told != number:
+                child.told = number
+                child.send(number)
 
     # -- children ----------------------------------------------------------------------------
 
     def _start_missing(self) -> None:
         now = time.monotonic()
         for at in [at for at in self._start_at if at <= now]:
+            if self._signals:
+                return
             self._start_at.remove(at)
             self._children.append(Spawned(self._order, self._settings.slots))
 
@@ -178,9 +188,6 @@ class Supervisor:
         """It cannot even start: the app does not import, the schema is behind."""
         self._code = code
         self._signals = max(self._signals, 1)
-        self._start_at = []
-        for other in self._children:
-            other.send(signal.SIGTERM)
 
     def _replace(self, child: Spawned, pause: float) -> None:
         """Start another worker in a child's place, once; one that retires may still be draining."""

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.waiting import wait_until
 from tests.worker.processes import Supervised
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
+SIGNALLED_AT_START = """
+import os, signal, sys
+from pgqueue.cli import main
+from pgqueue.worker import supervisor
+
+class Signalled(supervisor.Spawned):
+    def __init__(self, *values):
+        super().__init__(*values)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+supervisor.Spawned = Signalled
+sys.exit(main())
+"""
 
 
 def test_a_stop_while_a_worker_starts_is_a_clean_one(
@@ -21,4 +35,12 @@ def test_a_stop_while_a_worker_starts_is_a_clean_one(
     with Supervised(dsn, app="tests.worker.starts_slowly:app") as supervised:
         wait_until(flag.exists, 20, "the worker imports its app")
         supervised.terminate()
+        assert supervised.wait() == 0
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_stop_reaches_a_process_that_was_being_started_when_it_came(
+    dsn: str, processes: str
+) -> None:
+    with Supervised(dsn, "--processes", processes, program=SIGNALLED_AT_START) as supervised:
         assert supervised.wait() == 0
