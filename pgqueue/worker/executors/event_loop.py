@@ -230,8 +230,9 @@ class EventLoopExecutor:
             task.cancel()
             self._loop.call_later(self._settings.cancel_grace, self._write_off, attempt)
             return
-        waiting = next((pair for pair in self._waiting if pair[1] is attempt), None)
-        with contextlib.suppress(ValueError):  # given back to the exchange meanwhile
+        # Of a copy, which one call makes: the exchange's thread adds and takes meanwhile.
+        waiting = next((pair for pair in list(self._waiting) if pair[1] is attempt), None)
+        with contextlib.suppress(ValueError, IndexError):  # given back to the exchange meanwhile
             self._waiting.remove(waiting or (0.0, attempt))
             self._ended += 1
             self._outbox(execution.cut(attempt))
