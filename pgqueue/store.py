@@ -21,7 +21,7 @@ from pgqueue.job import ClaimedJob
 from pgqueue.wire import Statement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from pgqueue.config import Settings
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pgqueue.outcome import Ephemeral, Succeeded, Unsuccessful
     from pgqueue.wire import Flight, Wire
 
-Verdict = Literal["mine", "recorded", "lost", "gone", "busy"]
+Verdict = Literal["mine", "succeeded", "cancelled", "recorded", "lost", "gone", "busy"]
 Takes = Literal["all", "unsuspected", "suspects"]
 """Which jobs a worker claims: suspects only when it is there for them, one at a time."""
 
@@ -77,17 +77,26 @@ class LaneClaim:
 
 @dataclass(slots=True)
 class ExchangeReply:
-    """What one exchange brought: ids whose outcome is recorded, and claimed jobs, best first."""
+    """What one exchange brought: ids whose outcome is recorded, and claimed jobs, best first.
+
+    Attributes:
+        cancelled: of the recorded, those that the table made of other failures, releases and
+            snoozes, because somebody had asked for a cancel.
+    """
 
     recorded: list[int]
     claimed: list[ClaimedJob]
+    cancelled: Collection[int] = ()
 
 
 class Sent:
     """An exchange on its way: the server works on it while we do something else."""
 
-    def __init__(self, wire: Wire, flight: Flight, finishes: slice, *, claims: bool) -> None:
+    def __init__(
+        self, wire: Wire, flight: Flight, finishes: slice, failures: int | None, *, claims: bool
+    ) -> None:
         self._wire, self._flight, self._finishes, self._claims = wire, flight, finishes, claims
+        self._failures = failures
 
     @property
     def landed(self) -> bool:
@@ -111,7 +120,10 @@ class Sent:
         # Two stable sorts by C functions: a third of the time of one by a function of ours.
         claimed.sort(key=_ORDER)
         claimed.sort(key=_PRIORITY, reverse=True)
-        return ExchangeReply(recorded, claimed)
+        if self._failures is None:
+            return ExchangeReply(recorded, claimed)
+        failures = self._wire.rows(results[self._failures], itemgetter(0, 2))
+        return ExchangeReply(recorded, claimed, {id_ for id_, cancelled in failures if cancelled})
 
 
 def send(
@@ -166,7 +178,9 @@ def send(
     if ephemeral:
         statements.append(_statement("finish_ephemeral", _successes(ephemeral)))
     count = bool(succeeded) + bool(unsuccessful) + bool(ephemeral)
-    finishes = slice(0, count) if held else slice(1, 1 + count)
+    first = 0 if held else 1
+    finishes = slice(first, first + count)
+    failures = first + bool(succeeded) if unsuccessful else None
     if not settings.synchronous_commit:
         statements.append(_statement("asynchronous", {}))
     if suspect_id is not None:
@@ -176,7 +190,7 @@ def send(
         name = "claim_suspect" if takes == "suspects" else "claim"
         values = _claim(worker_id, lanes, room) | {"suspects": takes == "all"}
         statements.append(_statement(name, values))
-    return Sent(wire, wire.start(statements), finishes, claims=claims)
+    return Sent(wire, wire.start(statements), finishes, failures, claims=claims)
 
 
 def _statement(name: str, given: Mapping[str, str | int | None]) -> Statement:

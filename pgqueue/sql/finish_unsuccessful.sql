@@ -1,7 +1,7 @@
 -- Records every other end of a lease: retry, snooze, release (state ready, due after `delay`
 -- seconds), dead, cancelled, expired; with a row in `attempts` where `outcome` says so.
 -- By: a worker's exchange. Locks: the jobs, in the order given (by id), skipping locked ones.
--- Where cancel was requested meanwhile, any end but success is `cancelled`.
+-- Where cancel was requested meanwhile, any end but success is `cancelled`; the answer says so.
 -- `crashed` blames the job for the death of its child process; what it becomes is decided before.
 -- A job whose attempt ended by itself is no suspect any more; one given back unstarted stays one.
 with outcome as materialized (
@@ -70,5 +70,6 @@ select
         from pgqueue.waits as wait
         where wait.job_id = changed.id
         limit 1
-    ) end
+    ) end,
+    changed.state = 'cancelled'
 from changed

@@ -2,9 +2,10 @@
 -- locked, or the COMMIT of a transactional job failed on the way.
 -- By: a worker's exchange. Locks: the jobs, in the order given (by id), skipping locked ones.
 -- verdict `mine`: the lease still stands and nobody is about to end it, nothing was recorded.
--- `recorded`: this lease's outcome is in the table. `lost`: somebody else ended it. `busy`: the
--- row is locked, perhaps by a COMMIT that is still under way; ask again. `gone`: there is no such
--- job. Nobody deletes a job that runs but the finish of an ephemeral one.
+-- `succeeded`, `cancelled`, `recorded`: this lease's outcome is in the table; the last is any other.
+-- `lost`: somebody else ended it. `busy`: the row is locked, perhaps by a COMMIT that is still under
+-- way; ask again. `gone`: there is no such job. Nobody deletes a job that runs but the finish of an
+-- ephemeral one.
 with outcome as materialized (
     select * from unnest(%(ids)s::bigint[], %(leases)s::bigint[]) as outcome (id, lease)
 ),
@@ -25,16 +26,16 @@ select
         when held.mine then 'mine'
         when job.id is null then 'gone'
         when job.lease = held.lease then 'busy'
-        when job.lease = held.lease + 1 and job.state = 'succeeded' then 'recorded'
+        when job.lease = held.lease + 1 and job.state = 'succeeded' then 'succeeded'
         -- Not `exists`: some plans would make a hash of all attempts of it.
         -- What a rescue wrote of this lease is somebody else's word, whatever it says.
-        when (
-            select attempt.outcome <> 'rescued'
-                and coalesce(attempt.error_type, '') not in ('crashed', 'lost')
+        else coalesce((
+            select case attempt.outcome when 'cancelled' then 'cancelled' else 'recorded' end
             from pgqueue.attempts as attempt
             where attempt.job_id = held.id and attempt.lease = held.lease
-        ) then 'recorded'
-        else 'lost'
+                and attempt.outcome <> 'rescued'
+                and coalesce(attempt.error_type, '') not in ('crashed', 'lost')
+        ), 'lost')
     end
 from held
 left join pgqueue.jobs as job on job.id = held.id

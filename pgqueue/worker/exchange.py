@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pgqueue.config import Settings
     from pgqueue.connections import Connection
     from pgqueue.job import ClaimedJob
-    from pgqueue.store import LaneClaim
+    from pgqueue.store import ExchangeReply, LaneClaim
     from pgqueue.telemetry.events import Events
     from pgqueue.worker.carrier import Carrier
     from pgqueue.worker.inbox import Inbox
@@ -202,7 +202,7 @@ class Exchange:
         lanes = self._lanes.plan(room, now) if room > 0 else []
         suspect_id = suspect.job.id if suspect is not None else None
         reply = self._carrier.together(finishing, lanes=lanes, room=room, suspect_id=suspect_id)
-        self._recorded(finishing, reply.recorded, now)
+        self._recorded(finishing, reply, now)
         if suspect is not None:
             self._intake.start_suspect()
         if room > 0:
@@ -212,7 +212,7 @@ class Exchange:
     def _land_outcomes(self, now: float, *, wait: bool = False) -> None:
         if (landed := self._carrier.outcomes.answer(wait=wait)) is not None:
             order, reply = landed
-            self._recorded(order["finishing"], reply.recorded, now)
+            self._recorded(order["finishing"], reply, now)
 
     def _land_claims(self, now: float, *, wait: bool = False) -> None:
         while (landed := self._carrier.claims.answer(wait=wait)) is not None:
@@ -235,9 +235,10 @@ class Exchange:
             claims.go(lanes=self._lanes.plan(room, now), room=room)
 
     def _recorded(
-        self, finishing: Sequence[Succeeded | Unsuccessful], recorded: Sequence[int], now: float
+        self, finishing: Sequence[Succeeded | Unsuccessful], reply: ExchangeReply, now: float
     ) -> None:
-        for done, attempt in self._ledger.confirmed(finishing, recorded):
+        confirmed = self._ledger.confirmed(finishing, reply.recorded, reply.cancelled)
+        for done, attempt in confirmed:
             # From now on, not from when it was sent: the server's clock said when it is due.
             due = self._pace.expect(time.monotonic() + done.delay, now)
             self._poll_at = min(self._poll_at, due)

@@ -10,10 +10,10 @@ from collections import deque
 from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Final
 
-from pgqueue.outcome import Doubtful, Ephemeral, Lost, Settled, Succeeded, Unsuccessful
+from pgqueue.outcome import Doubtful, Ephemeral, Lost, Settled, Succeeded, Unsuccessful, unwanted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from pgqueue.outcome import Outcome
     from pgqueue.store import Verdict
@@ -28,6 +28,8 @@ MOST_BYTES: Final = 16 * 1024 * 1024
 """Of results in one statement."""
 LARGE: Final = MOST_BYTES // 1000
 """A result from which on the bytes of a batch are counted."""
+RECORDED: Final = ("succeeded", "cancelled", "recorded")
+"""Verdicts that say that an outcome of ours is in the table."""
 ASK_AGAIN: Final = 0.25
 """Seconds before the table is asked again about a row that somebody has locked."""
 
@@ -98,9 +100,14 @@ class Ledger:
         self._pending[old.id, old.lease] = new
 
     def confirmed(
-        self, sent: Sequence[Pending], recorded: Iterable[int]
+        self, sent: Sequence[Pending], recorded: Iterable[int], cancelled: Collection[int] = ()
     ) -> list[tuple[Unsuccessful, Attempt | None]]:
         """Strike what the table confirmed; the rest is in question.
+
+        Args:
+            sent: the outcomes.
+            recorded: the ids that the table confirmed.
+            cancelled: those of them that are cancelled now, whatever was sent.
 
         Returns:
             The unsuccessful ones that were confirmed, each with its attempt, or None for a job
@@ -121,7 +128,8 @@ class Ledger:
             if unanswered:
                 unanswered.discard(key)
             if type(done) is Unsuccessful:
-                unsuccessful.append((done, attempt))
+                said = unwanted(done) if done.id in cancelled else done
+                unsuccessful.append((said, attempt))
             elif succeeded is not None:
                 succeeded(done, attempt)
             if attempt is suspect:
@@ -150,13 +158,26 @@ class Ledger:
                 self._pending[key] = otherwise
             return True
         if verdict == "gone" and self._was_deleted_by_us(key):
-            verdict = "recorded"
+            verdict = "succeeded"
         self._unanswered.discard(key)
-        if verdict == "recorded" and self._recorded is not None:
-            done = Settled(*key) if key in self._doubtful else self._pending.get(key)
+        if verdict in RECORDED and self._recorded is not None:
+            done = self._as_recorded(key, verdict)
             if done is not None:
                 self._recorded(done, self.held.get(key))
-        return self._drop(key) is None or verdict == "recorded"
+        return self._drop(key) is None or verdict in RECORDED
+
+    def _as_recorded(self, key: Key, verdict: Verdict) -> Outcome | None:
+        """What the table has, which may not be what was sent.
+
+        A transactional handler that was written off may have committed its success first, and a
+        cancel may have come before a failure.
+        """
+        done = self._pending.get(key)
+        if verdict == "succeeded" and not isinstance(done, Succeeded):
+            return Settled(*key)
+        if verdict == "cancelled" and isinstance(done, Unsuccessful):
+            return unwanted(done)
+        return done
 
     def _was_deleted_by_us(self, key: Key) -> bool:
         """Whether a job that is gone was ephemeral, and the answer to its finish was lost."""

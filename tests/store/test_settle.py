@@ -1,4 +1,4 @@
-"""What became of a lease: mine, recorded, lost, or busy while nobody can know."""
+"""What became of a lease: mine, ended by us and how, lost, or busy while nobody can know."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_lease_that_nobody_ended_is_mine(own: Connection, tables: Tables) -> N
 def test_a_success_is_recorded(own: Connection, tables: Tables) -> None:
     job_id = tables.job("running", worker_id=1)
     exchange(own, 0, succeeded=[Succeeded(job_id, 1, None)])
-    assert verdict(own, job_id) == "recorded"
+    assert verdict(own, job_id) == "succeeded"
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_every_end_that_left_an_attempt_is_recorded(
 ) -> None:
     job_id = tables.job("running", worker_id=1)
     exchange(own, 0, unsuccessful=[Unsuccessful(job_id, 1, state, ending=ending)])
-    assert verdict(own, job_id) == "recorded"
+    assert verdict(own, job_id) == ("cancelled" if state == "cancelled" else "recorded")
 
 
 def test_a_retried_job_that_was_claimed_again_is_still_recorded(
@@ -72,7 +72,7 @@ def test_a_rescued_job_is_lost_even_when_another_worker_succeeded(
     assert verdict(own, job_id) == "lost"
     exchange(own, 0, succeeded=[Succeeded(job_id, job.lease, None)])
     assert verdict(own, job_id) == "lost"
-    assert verdict(own, job_id, job.lease) == "recorded"
+    assert verdict(own, job_id, job.lease) == "succeeded"
 
 
 def test_a_job_that_a_rescue_ended_for_good_is_lost(own: Connection, tables: Tables) -> None:
@@ -114,7 +114,7 @@ def test_a_commit_that_is_still_under_way_is_busy_and_then_what_it_became(
             other.commit()
         else:
             other.rollback()
-    assert verdict(own, committed) == "recorded"
+    assert verdict(own, committed) == "succeeded"
     assert verdict(own, undone) == "mine"
 
 
@@ -135,6 +135,6 @@ def test_many_leases_are_answered_at_once_each_for_itself(own: Connection, table
     said = {key[:2]: key[2] for key in store.settle(own, SETTINGS, keys)}
     assert said == {
         **{(id_, 1): "mine" for id_ in mine},
-        **{(id_, 1): "recorded" for id_ in done},
+        **{(id_, 1): "succeeded" for id_ in done},
         (99999, 1): "gone",
     }

@@ -16,6 +16,7 @@ from pgqueue.worker.parts import Attempt
 from tests.unit.claims import claimed_job
 
 if TYPE_CHECKING:
+    from pgqueue.outcome import Outcome
     from pgqueue.store import Verdict
     from pgqueue.tasks import Task
 
@@ -142,7 +143,7 @@ def test_a_commit_in_doubt_is_never_sent_before_the_table_was_asked() -> None:
 def test_a_commit_in_doubt_that_the_table_has_is_settled() -> None:
     ledger = holding(1)
     ledger.owe(Doubtful(1, 1, failed(1)))
-    assert ledger.answered((1, 1), "recorded", 0.0)
+    assert ledger.answered((1, 1), "succeeded", 0.0)
     assert ledger.quiet()
     assert ledger.batch(10) == []
 
@@ -355,19 +356,39 @@ def test_successes_are_told_only_to_who_wants_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("verdict", "expected"), [("recorded", True), ("lost", False), ("mine", False), ("busy", False)]
+    ("verdict", "expected"),
+    [
+        ("succeeded", [Settled(1, 1), Settled(2, 1), Succeeded(3, 1, "7")]),
+        ("recorded", [failed(2), Succeeded(3, 1, "7")]),
+        ("cancelled", [outcome.unwanted(failed(2)), Succeeded(3, 1, "7")]),
+        ("lost", []),
+        ("mine", []),
+        ("busy", []),
+    ],
 )
-def test_what_was_in_question_is_told_when_the_table_says_it_was_recorded(
-    verdict: Verdict, expected: bool
+def test_what_was_in_question_is_told_as_the_table_has_it(
+    verdict: Verdict, expected: list[Outcome]
 ) -> None:
-    ledger, told = telling(1, 2)
-    one, two = (ledger.held[id_, 1] for id_ in (1, 2))
+    """A handler that was written off may have committed before its failure was sent."""
+    ledger, told = telling(1, 2, 3)
+    attempts = dict(ledger.held)
     ledger.owe(Doubtful(1, 1, failed(1)))
     ledger.owe(failed(2))
+    ledger.owe(Succeeded(3, 1, "7"))
     ledger.confirmed(ledger.batch(10), [])
     for key in ledger.questions(1.0, 10):
         ledger.answered(key, verdict, 1.0)
-    assert told == ([(Settled(1, 1), one), (failed(2), two)] if expected else [])
+    assert told == [(done, attempts[done.id, done.lease]) for done in expected]
+
+
+def test_a_failure_that_the_table_made_a_cancel_is_told_as_one() -> None:
+    ledger, told = telling(1, 2)
+    ledger.owe(failed(1))
+    ledger.owe(failed(2))
+    batch = ledger.batch(10)
+    confirmed = ledger.confirmed(batch, [1, 2], [2])
+    assert [done for done, _ in confirmed] == [failed(1), outcome.unwanted(failed(2))]
+    assert told == confirmed
 
 
 def test_an_outcome_of_a_lost_lease_is_told_to_nobody() -> None:

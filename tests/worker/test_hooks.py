@@ -86,6 +86,27 @@ def test_a_handler_that_fails_when_it_is_cancelled_is_told_as_cancelled(
     assert not [each for each in running.seen(events.JobFailed) if each.job_id == id_]
 
 
+@pytest.mark.parametrize("say", ["fail", "snooze"])
+def test_a_cancel_that_only_the_table_knows_of_is_told_as_one(
+    app: PgQueue, table: Table, work: Work, say: str
+) -> None:
+    """It came while the handler was about to fail: neither hooks nor the log hear of a retry."""
+
+    @app.task(name="t")
+    def ends(context: JobContext) -> None:
+        request_cancel(table, context.id)
+        raise ValueError if say == "fail" else Snooze(60)
+
+    heard = listen(app)
+    id_ = table.add_one("t")
+    running = work(listen=False)
+    wait_until(lambda: len(heard.moments(id_)) > 1, what="told")
+    running.stop()
+    assert table.state(id_) == "cancelled"
+    assert heard.moments(id_) == ["start", "cancelled"]
+    assert not running.seen(events.JobFailed)
+
+
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
 def test_each_moment_of_a_job_is_told_once_after_it_was_recorded(
     app: PgQueue, table: Table, work: Work, kind: str
