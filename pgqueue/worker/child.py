@@ -94,7 +94,8 @@ class Child:
         os._exit(0)
 
     def work(self) -> None:
-        """Run jobs as they come, for ever."""
+        """Say that we are ready, and run jobs as they come, for ever."""
+        self._send(messages.line({"ready": True}))
         while True:
             job = self._jobs.get()
             done = contextvars.copy_context().run(self._run, job)
@@ -120,8 +121,11 @@ class Child:
 
     def _send(self, line: bytes) -> None:
         with self._sending:
-            while line:
-                line = line[os.write(self._answers, line) :]
+            try:
+                while line:
+                    line = line[os.write(self._answers, line) :]
+            except BrokenPipeError:  # the worker is gone; whoever hears that first ends us
+                os._exit(0)
 
     def _run(self, job: ClaimedJob) -> Outcome:
         task = self._app.tasks.get(job.task)
@@ -180,7 +184,6 @@ def main() -> None:
         threading.Thread(
             target=loop, args=args, name=f"pgqueue-{loop.__name__}", daemon=True
         ).start()
-    os.write(order.answers, messages.line({"ready": True}))
     child.work()
 
 
