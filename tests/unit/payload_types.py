@@ -119,6 +119,8 @@ class Dog(msgspec.Struct, tag=True):
 
 OrderId = NewType("OrderId", int)
 Many = Annotated[int, pydantic.Field(gt=1)]
+Seconds = Annotated[datetime, pydantic.PlainSerializer(datetime.timestamp, return_type=float)]
+Labelled = Annotated[int, pydantic.Field(json_schema_extra={"type": ["integer", "string"]})]
 Short = Annotated[str, msgspec.Meta(max_length=3)]
 
 
