@@ -21,6 +21,19 @@ ID = UUID("7f3c0f5e-2b51-4d6e-9a57-0d3b6f1f2a10")
 NOON = datetime(2026, 11, 22, 12, 0, 0, 250, tzinfo=UTC)
 
 
+class NoTime(datetime):
+    """As the missing time of a library for data: a datetime by its class, and equal to none."""
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class ExactTime(datetime):
+    """As the times of such libraries: a datetime by its class, and equal to those it can be."""
+
+
 class Colour(StrEnum):
     RED = "red"
 

@@ -26,6 +26,7 @@ from tests.unit.payload_types import (
     Line,
     Many,
     Model,
+    NoTime,
     Odd,
     Options,
     Order,
@@ -56,6 +57,7 @@ REFUSED: list[tuple[Any, Any, str]] = [
     (Literal["a", "b"], "c", "args.x: 'c' is refused; expected 'a' or 'b'"),
     (Literal[1], True, "args.x: True is refused; expected 1"),
     (datetime, "2026-01-01", "args.x: '2026-01-01' is refused; expected a datetime"),
+    (datetime, NoTime(1, 1, 1), "is refused; expected a datetime"),
     (date, NOON, "is refused; expected a date"),
     (
         time,

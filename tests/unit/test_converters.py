@@ -27,6 +27,7 @@ from tests.unit.payload_types import (
     Cat,
     Colour,
     Dog,
+    ExactTime,
     Labelled,
     Left,
     Line,
@@ -158,6 +159,10 @@ def test_times_and_bytes_come_back_equal(
     assert read(timedelta, stored(timedelta, duration)) == duration
     assert read(bytes, stored(bytes, data)) == data
     assert read(time, stored(time, clock)) == clock
+
+
+def test_a_datetime_of_a_subclass_is_stored_if_it_comes_back_equal() -> None:
+    assert stored(datetime, ExactTime(2026, 1, 2, tzinfo=UTC)) == "2026-01-02T00:00:00+00:00"
 
 
 def test_a_circle_of_dataclasses_is_refused() -> None:
