@@ -15,6 +15,7 @@ from pgqueue.converters.base import (
     Misfit,
     same,
 )
+from pgqueue.payload import show
 
 Function = Callable[[Any], Any]
 
@@ -69,6 +70,8 @@ def array(
             raise Misfit(value, expected)
         items = write(value)
         if unordered:
+            if item is ANY and any(isinstance(each, tuple) for each in items):
+                raise Misfit(value, f"{expected} without tuples, which would come back as lists")
             return _in_order(items)
         return items if type(items) in _ARRAYS else list(items)
 
@@ -158,7 +161,7 @@ def _members(convert_key: Function, convert: Function) -> Function:
             try:
                 done[convert_key(name)] = convert(item)
             except Misfit as misfit:
-                raise misfit.under(str(name)) from None
+                raise misfit.under(name if isinstance(name, str) else show(name)) from None
         return done
 
     return convert_all
@@ -170,7 +173,10 @@ _INTEGER: Final = "an integer"
 def _write_integer(value: Any) -> str:
     if not isinstance(value, int):
         raise Misfit(value, "an integer as key")
-    return str(int(value))
+    try:
+        return str(int(value))
+    except ValueError:
+        raise Misfit(value, "an integer of at most 4300 digits as key") from None
 
 
 def _read_integer(value: Any) -> int:
@@ -196,12 +202,14 @@ def choice(members: Sequence[Converter]) -> Converter:
     plain = all(member.plain for member in members)
     exact = frozenset[type]().union(*(member.exact for member in members))
     kinds = frozenset[type]().union(*(member.kinds for member in members))
+    # A plain member takes back whatever it let pass: True is an int.
+    unlike = [member for member in members if member.plain]
 
     def encode(value: Any) -> Any:
         return _first_that_fits(members, "encode", value, expected)
 
     def decode(value: Any) -> Any:
-        fitting = [member for member in members if type(value) in member.kinds]
+        fitting = [member for member in members if type(value) in member.kinds] or unlike
         return _first_that_fits(fitting, "decode", value, expected)
 
     return Converter(expected, kinds, encode, decode, plain=plain, exact=exact)

@@ -73,8 +73,8 @@ def pydantic_converter(annotation: Any) -> Converter:
     expected = type_name(annotation)
     try:
         adapter: Any = TypeAdapter(annotation)
-        schema = adapter.json_schema(mode="validation")
-        adapter.json_schema(mode="serialization")
+        kinds = _kinds(adapter.json_schema(mode="validation"))
+        kinds |= _kinds(adapter.json_schema(mode="serialization"))
     except (PydanticUserError, NameError) as error:
         raise Inconvertible(f"pydantic: {_first_line(error)}") from None
 
@@ -96,7 +96,7 @@ def pydantic_converter(annotation: Any) -> Converter:
             raise Misfit(value, f"{expected} ({_first_line(error)})") from None
         return _if_it_comes_back(value, written, checked == decode(written), expected)
 
-    return Converter(expected, _kinds(schema), encode, decode)
+    return Converter(expected, kinds, encode, decode)
 
 
 def msgspec_converter(annotation: Any) -> Converter:
@@ -118,7 +118,7 @@ def msgspec_converter(annotation: Any) -> Converter:
     def decode(value: Any) -> Any:
         try:
             return msgspec.convert(value, annotation, str_keys=True)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, UnicodeEncodeError) as error:
             raise Misfit(value, f"{expected} ({error})") from None
 
     def write(value: Any) -> Any:
@@ -177,4 +177,5 @@ def _kinds(schema: dict[str, Any]) -> frozenset[type]:
     """What it can be in JSON, as far as its schema says so on top."""
     reference = schema.get("$ref", "").rpartition("/")[2]
     schema = schema.get("$defs", {}).get(reference, schema)
-    return _JSON_TYPES.get(schema.get("type", ""), ANYTHING - NULL)
+    # An author may write what he likes into a schema, such as a list of types.
+    return _JSON_TYPES.get(str(schema.get("type")), ANYTHING - NULL)

@@ -88,6 +88,14 @@ def _is_time(value: Any) -> bool:
     return isinstance(value, time) and (value.tzinfo is None or value.utcoffset() is not None)
 
 
+def _is_datetime(value: Any) -> bool:
+    if type(value) is datetime:
+        return True
+    # One of a subclass may hold more than can be stored, or no time at all, as pandas' NaT.
+    written = datetime.isoformat(value) if isinstance(value, datetime) else ""
+    return bool(written) and bool(datetime.fromisoformat(written) == value)
+
+
 def _is_date(value: Any) -> bool:
     return isinstance(value, date) and not isinstance(value, datetime)
 
@@ -119,7 +127,7 @@ SCALARS: Final[dict[Any, Converter]] = {
     str: _plain("text", str, TEXT, TEXT),
     datetime: _text(
         "a datetime",
-        lambda value: isinstance(value, datetime),
+        _is_datetime,
         datetime.isoformat,
         datetime.fromisoformat,
     ),

@@ -7,8 +7,11 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
+from psycopg.errors import UndefinedTable
 
+from pgqueue.enqueue import callers
 from pgqueue.enqueue.callers import explained
 from pgqueue.errors import (
     EnqueueError,
@@ -21,8 +24,6 @@ from tests.enqueue.hosts import HOSTS
 from tests.enqueue.sql import count
 
 if TYPE_CHECKING:
-    import psycopg
-
     from tests.enqueue.hosts import Host
 
 JOB = '{"task": "t"}'
@@ -145,6 +146,23 @@ def test_a_serialization_failure_is_the_driver_s_own_error(
 
 def _state(error: Exception) -> str | None:
     return explained.diagnosis(explained.driver_error(error))[0]
+
+
+def test_in_a_pipeline_an_earlier_error_is_the_caller_s_own(shared_dsn: str) -> None:
+    def produce() -> None:
+        with psycopg.connect(shared_dsn) as host, host.pipeline():
+            host.execute("select from nowhere")
+            callers.send(host, JOB)
+
+    async def aproduce() -> None:
+        async with await psycopg.AsyncConnection.connect(shared_dsn) as host, host.pipeline():
+            await host.execute("select from nowhere")
+            await callers.asend(host, JOB)
+
+    with pytest.raises(UndefinedTable, match="nowhere"):
+        produce()
+    with pytest.raises(UndefinedTable, match="nowhere"):
+        asyncio.run(aproduce())
 
 
 def test_an_error_that_says_nothing_passes() -> None:

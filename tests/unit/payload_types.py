@@ -21,6 +21,19 @@ ID = UUID("7f3c0f5e-2b51-4d6e-9a57-0d3b6f1f2a10")
 NOON = datetime(2026, 11, 22, 12, 0, 0, 250, tzinfo=UTC)
 
 
+class NoTime(datetime):
+    """As the missing time of a library for data: a datetime by its class, and equal to none."""
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class ExactTime(datetime):
+    """As the times of such libraries: a datetime by its class, and equal to those it can be."""
+
+
 class Colour(StrEnum):
     RED = "red"
 
@@ -119,6 +132,8 @@ class Dog(msgspec.Struct, tag=True):
 
 OrderId = NewType("OrderId", int)
 Many = Annotated[int, pydantic.Field(gt=1)]
+Seconds = Annotated[datetime, pydantic.PlainSerializer(datetime.timestamp, return_type=float)]
+Labelled = Annotated[int, pydantic.Field(json_schema_extra={"type": ["integer", "string"]})]
 Short = Annotated[str, msgspec.Meta(max_length=3)]
 
 

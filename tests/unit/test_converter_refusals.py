@@ -26,6 +26,7 @@ from tests.unit.payload_types import (
     Line,
     Many,
     Model,
+    NoTime,
     Odd,
     Options,
     Order,
@@ -52,9 +53,11 @@ REFUSED: list[tuple[Any, Any, str]] = [
     (Sequence[str], "ab", "expected collections.abc.Sequence[str]"),
     (dict[str, list[int]], {"a b": ["1"]}, "args.x['a b'][0]: '1' is refused"),
     (dict[int, int], {"1": 1}, "args.x['1']: '1' is refused; expected an integer as key"),
+    (set, {(1, 2)}, "args.x: {(1, 2)} is refused; expected set without tuples"),
     (Literal["a", "b"], "c", "args.x: 'c' is refused; expected 'a' or 'b'"),
     (Literal[1], True, "args.x: True is refused; expected 1"),
     (datetime, "2026-01-01", "args.x: '2026-01-01' is refused; expected a datetime"),
+    (datetime, NoTime(1, 1, 1), "is refused; expected a datetime"),
     (date, NOON, "is refused; expected a date"),
     (
         time,
@@ -78,6 +81,7 @@ REFUSED: list[tuple[Any, Any, str]] = [
     (list[Many], [2, 0], "args.x[1]: 0 is refused"),
     (Model, {"when": 1.5, "tags": 1}, "args.x.tags: 1 is refused"),
     (Hidden, Hidden(secret=pydantic.SecretStr("s")), "that comes back equal from JSON"),
+    (Struct, "\ud800", "args.x: '\\ud800' is refused; expected"),
     (list[Struct], [Struct("now")], "args.x[0]: {'when': 'now', 'tags': []}"),  # type: ignore[arg-type]
 ]
 
@@ -89,6 +93,19 @@ def test_a_wrong_value_is_refused_with_its_path_its_value_and_the_type(
     with pytest.raises(InvalidPayload) as caught:
         task_for(annotation).enqueue(value)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "words"),
+    [
+        (dict[int, int], "expected an integer of at most 4300 digits as key"),
+        (dict[str, int], "expected text"),
+    ],
+    ids=str,
+)
+def test_a_key_that_python_does_not_print_is_refused(annotation: Any, words: str) -> None:
+    with pytest.raises(InvalidPayload, match=words):
+        task_for(annotation).enqueue({10**5000: 1})
 
 
 @pytest.mark.parametrize(

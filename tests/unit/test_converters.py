@@ -27,6 +27,8 @@ from tests.unit.payload_types import (
     Cat,
     Colour,
     Dog,
+    ExactTime,
+    Labelled,
     Left,
     Line,
     Many,
@@ -36,6 +38,7 @@ from tests.unit.payload_types import (
     OrderId,
     Point,
     Right,
+    Seconds,
     Shape,
     Short,
     Size,
@@ -54,6 +57,11 @@ ROUND_TRIPS: list[tuple[Any, Any, Any]] = [
     (str, Colour.RED, "red"),
     (int | str, "a", "a"),
     (int | None, None, None),
+    (int | None, True, True),
+    (float | None, True, True),
+    (list[int | str], [True, "a"], [True, "a"]),
+    (Seconds | None, NOON, NOON.timestamp()),
+    (Labelled | None, 1, 1),
     (list, [1, "a"], [1, "a"]),
     (dict[str, Any], {"a": [1]}, {"a": [1]}),
     (list[int], [1, 2], [1, 2]),
@@ -151,6 +159,10 @@ def test_times_and_bytes_come_back_equal(
     assert read(timedelta, stored(timedelta, duration)) == duration
     assert read(bytes, stored(bytes, data)) == data
     assert read(time, stored(time, clock)) == clock
+
+
+def test_a_datetime_of_a_subclass_is_stored_if_it_comes_back_equal() -> None:
+    assert stored(datetime, ExactTime(2026, 1, 2, tzinfo=UTC)) == "2026-01-02T00:00:00+00:00"
 
 
 def test_a_circle_of_dataclasses_is_refused() -> None:
