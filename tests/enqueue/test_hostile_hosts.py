@@ -172,6 +172,24 @@ def test_in_a_pipeline_the_answer_comes_too(dsn: str, connection: psycopg.Connec
     assert count(connection) == 1
 
 
+def test_in_a_pipeline_without_a_transaction_a_job_shares_the_fate_of_what_came_before(
+    dsn: str, connection: psycopg.Connection
+) -> None:
+    """PostgreSQL takes what stands between two syncs for one transaction."""
+
+    def produce(host: psycopg.Connection) -> None:
+        with host.pipeline():
+            host.execute("create table shop ()")
+            sent(host)
+            host.execute("select 1 / 0")
+
+    with psycopg.connect(dsn, autocommit=True) as host:
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            produce(host)
+        assert host.execute("select to_regclass('shop')").fetchone() == (None,)
+    assert count(connection) == 0
+
+
 def test_a_closed_connection_is_refused_before_any_sql(dsn: str) -> None:
     host = psycopg.connect(dsn)
     host.close()

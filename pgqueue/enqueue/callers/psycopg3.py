@@ -30,9 +30,7 @@ _UNKNOWN: Final = int(TransactionStatus.UNKNOWN)
 def send(conn: psycopg.Connection[Any], document: str, required: bool) -> str:
     """Through a plain cursor: the host's may build rows, or read placeholders, in any way."""
     status = conn.pgconn.transaction_status
-    if status == _ACTIVE and conn.pgconn.pipeline_status:
-        # The end of a nested pipeline syncs: what went wrong before is raised as what it is, and
-        # whether there is a transaction is known.
+    if _must_sync(conn, status, required):
         with conn.pipeline():
             pass
         status = conn.pgconn.transaction_status
@@ -45,7 +43,7 @@ def send(conn: psycopg.Connection[Any], document: str, required: bool) -> str:
 async def asend(conn: psycopg.AsyncConnection[Any], document: str, required: bool) -> str:
     """As `send`."""
     status = conn.pgconn.transaction_status
-    if status == _ACTIVE and conn.pgconn.pipeline_status:
+    if _must_sync(conn, status, required):
         async with conn.pipeline():
             pass
         status = conn.pgconn.transaction_status
@@ -58,6 +56,18 @@ async def asend(conn: psycopg.AsyncConnection[Any], document: str, required: boo
 def check(conn: psycopg.Connection[Any] | psycopg.AsyncConnection[Any], required: bool) -> None:
     """Raise TransactionUnusable where psycopg itself can tell that enqueue would fail."""
     _refuse(conn, conn.pgconn.transaction_status, required)
+
+
+def _must_sync(
+    conn: psycopg.Connection[Any] | psycopg.AsyncConnection[Any], status: int, required: bool
+) -> bool:
+    """Whether to end a nested pipeline first, which syncs.
+
+    What went wrong before is then raised as what it is, and whether there is a transaction is
+    known. Not in autocommit mode unless it is required: there a sync commits what came before.
+    """
+    in_pipeline = status == _ACTIVE and bool(conn.pgconn.pipeline_status)
+    return in_pipeline and (required or not conn.autocommit)
 
 
 def _refuse(
