@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from psycopg import conninfo
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from pgqueue.config import Settings
 
 Connection = psycopg.Connection[TupleRow]
+
+PATIENCE: Final = 5.0
+"""Seconds beyond the statement timeout after which no answer is waited for."""
 
 LIMITS = (
     "select set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true), "
@@ -70,6 +73,7 @@ def connect(
     *,
     autocommit: bool = True,
     hold: Mapping[str, str] | None = None,
+    patient: bool = True,
 ) -> Connection:
     """Open a connection of our own.
 
@@ -79,13 +83,16 @@ def connect(
         role: becomes `application_name`, as `pgqueue:ROLE`.
         autocommit: psycopg's switch.
         hold: limits for the whole session, where it is ours alone; needs autocommit.
+        patient: give it up when it does not answer in PATIENCE beyond the statement timeout, which
+            every statement on it must have.
 
     Raises:
         ConnectionFailed: the server does not answer within the limit, or refuses.
         ConfigError: the DSN cannot be parsed.
     """
     try:
-        connection = session.Own.connect(
+        own = session.Patient if patient else session.Own
+        connection = own.connect(
             **parameters(dsn, settings, role), autocommit=autocommit, row_factory=tuple_row
         )
         _configure(connection, settings, hold)
@@ -102,9 +109,15 @@ def connection_failed(dsn: str, error: BaseException) -> ConnectionFailed:
 
 
 def open_pool(
-    dsn: str, settings: Settings, role: str, *, size: int, hold: Mapping[str, str] | None = None
+    dsn: str,
+    settings: Settings,
+    role: str,
+    *,
+    size: int,
+    hold: Mapping[str, str] | None = None,
+    patient: bool = False,
 ) -> ConnectionPool[Connection]:
-    """A pool of connections as `connect` opens them; it fills in the background, without blocking.
+    """A pool of connections; it fills in the background, without blocking.
 
     Args:
         dsn: as of `connect`.
@@ -112,9 +125,10 @@ def open_pool(
         role: as of `connect`.
         size: connections at most.
         hold: as of `connect`.
+        patient: give up those that do not answer, as `connect` does.
     """
     pool: ConnectionPool[Connection] = ConnectionPool(
-        connection_class=session.Own,
+        connection_class=session.Patient if patient else session.Own,
         kwargs=parameters(dsn, settings, role) | {"autocommit": True, "row_factory": tuple_row},
         min_size=0,
         max_size=size,
@@ -134,12 +148,15 @@ def _configure(connection: session.Own, settings: Settings, hold: Mapping[str, s
         connection.prepare_threshold = None
     # Whatever the database's default is: each statement must see what it has waited for.
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-    if hold is not None:
-        try:
+    try:
+        if isinstance(connection, session.Patient):
+            connection.patience = settings.statement_timeout + PATIENCE
+            session.read_times(connection)
+        if hold is not None:
             session.hold(connection, hold)
-        except BaseException:
-            connection.close()
-            raise
+    except BaseException:
+        connection.close()
+        raise
 
 
 @contextmanager

@@ -46,7 +46,10 @@ group by pid order by max(xact_start) limit 5
 
 def connect(dsn: str, *, autocommit: bool = True) -> Connection:
     """Open a connection for migrations; errors as for `connections.connect`."""
-    return connections.connect(normalize_dsn(dsn), SETTINGS, "migrate", autocommit=autocommit)
+    # A migration may take hours, and no statement of it has a limit.
+    return connections.connect(
+        normalize_dsn(dsn), SETTINGS, "migrate", autocommit=autocommit, patient=False
+    )
 
 
 @contextmanager

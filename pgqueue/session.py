@@ -10,14 +10,17 @@ import os
 import socket
 import struct
 import sys
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import psycopg
 from psycopg.rows import TupleRow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
+
+Answer = TypeVar("Answer")
 
 # Poolers are told from servers in two ways, and must pass both. Most invent the process id that
 # comes with the key for cancels (PgBouncer, Odyssey, PgCat, PgDog, Supavisor); but ProxySQL answers
@@ -34,6 +37,10 @@ _HOLD: Final = """
     where pg_backend_pid() = %(pid)s and coalesce(inet_client_port(), 0) = %(end)s"""
 
 
+STYLES: Final = {"DateStyle": "ISO", "IntervalStyle": "postgres"}
+"""The only ones that psycopg reads."""
+
+
 class Own(psycopg.Connection[TupleRow]):
     """One of pgqueue's own connections.
 
@@ -44,8 +51,48 @@ class Own(psycopg.Connection[TupleRow]):
     held: Mapping[str, str] | None = None
 
 
+class Patient(Own):
+    """One that is given up when it does not answer, as those of a worker must be.
+
+    The server's limit of time does not help while the server is out of reach, and TCP sees no loss
+    while something in between takes what is sent: a proxy that lost its server without a word.
+    Costs 1 us a statement.
+
+    Attributes:
+        patience: seconds without an answer.
+    """
+
+    patience: float = 60.0
+
+    def wait(self, gen: Generator[Any, Any, Answer], *args: Any, **kwargs: Any) -> Answer:
+        """As psycopg's, through which every call goes; but not for ever.
+
+        Raises:
+            psycopg.OperationalError: no answer in time; the connection is closed.
+        """
+        return super().wait(self._in_time(gen), *args, **kwargs)
+
+    def _in_time(self, gen: Generator[Any, Any, Answer]) -> Generator[Any, Any, Answer]:
+        """What `gen` does, until time is up: psycopg comes by even when nothing was read."""
+        deadline = time.monotonic() + self.patience
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                if not ready and time.monotonic() > deadline:
+                    self.close()
+                    raise psycopg.OperationalError(f"no answer for {self.patience:g} s")
+                wanted = gen.send(ready)
+        except StopIteration as done:
+            answer: Answer = done.value
+            return answer
+
+
 def hold(connection: Own, wanted: Mapping[str, str]) -> None:
     """Set this for the whole session if it is ours alone; `held` knows whether it was.
+
+    Such a session may also be idle for as long as we keep it: a pool would find out that its
+    connection was ended, and wait a second before it tries the next.
 
     Args:
         connection: in autocommit mode, else a rollback would undo it.
@@ -54,14 +101,31 @@ def hold(connection: Own, wanted: Mapping[str, str]) -> None:
     Raises:
         psycopg.Error: the connection does not answer.
     """
+    wished = {"idle_session_timeout": "0", **wanted}
     values = {
-        "names": [*wanted],
-        "values": [*wanted.values()],
+        "names": [*wished],
+        "values": [*wished.values()],
         "pid": connection.pgconn.backend_pid,
         "end": _end(connection),
     }
     if connection.execute(_HOLD, values).rowcount:
         connection.held = wanted
+
+
+def read_times(connection: Own) -> None:
+    """See that times and intervals come as psycopg can read them, whatever the role's default is.
+
+    Behind a pooler it is left alone: there the role must have them so.
+
+    Raises:
+        psycopg.Error: the connection does not answer.
+    """
+    told = connection.info.parameter_status
+    if all((told(name) or style).startswith(style) for name, style in STYLES.items()):
+        return
+    autocommit, connection.autocommit = connection.autocommit, True
+    hold(connection, STYLES)
+    connection.autocommit = autocommit
 
 
 def held(connection: psycopg.Connection[TupleRow], wanted: Mapping[str, str]) -> bool:

@@ -170,7 +170,7 @@ class Keeper:
             if self._pool is None:
                 hold = store.held_limits(self._settings)
                 self._pool = connections.open_pool(
-                    self._dsn, self._settings, "steps", size=SIZE, hold=hold
+                    self._dsn, self._settings, "steps", size=SIZE, hold=hold, patient=True
                 )
         return self._pool
 

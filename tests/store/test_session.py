@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import conninfo
 
-from pgqueue import connections, session, store
+from pgqueue import connections, migrate_transaction, session, store
 from pgqueue.app import PgQueue
 from pgqueue.config import Settings
 from pgqueue.outcome import Succeeded
@@ -22,6 +23,7 @@ from pgqueue.worker.link import Link
 from tests import servers
 from tests.pooler import Pooler
 from tests.store.tables import Tables, exchange
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -262,3 +264,50 @@ def test_another_process_of_the_server_is_not_taken_for_ours(direct: str) -> Non
         for other in ({"pid": pid + 1, "end": end}, {"pid": pid, "end": None}):
             assert own.execute(session._HOLD, values | other).rowcount == 0
         assert own.execute(session._HOLD, values | {"pid": pid, "end": end}).rowcount == 1
+
+
+def test_a_connection_that_does_not_answer_is_given_up(
+    direct: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "PATIENCE", 0.1)
+    link = Link("worker", direct, Settings(statement_timeout=0.1), Events(lambda _: None))
+    with closing(link):
+        first = link.connection()
+        first.execute("set statement_timeout = 0")
+        with pytest.raises(psycopg.OperationalError, match=r"no answer for 0\.2 s"):
+            first.execute("select pg_sleep(60)")
+        assert link.connection() is not first
+
+
+def test_a_migration_may_take_its_time(direct: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "PATIENCE", -60.0)
+    with migrate_transaction.connect(direct) as connection:
+        assert connection.execute("select 1 from pg_sleep(0.2)").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize("style", ["SQL, DMY", "German", "Postgres, MDY"])
+def test_times_are_read_however_the_role_wants_them_shown(direct: str, style: str) -> None:
+    styled = f"-c datestyle={style.replace(' ', '')} -c intervalstyle=sql_standard"
+    dsn = conninfo.make_conninfo(direct, options=styled)
+    asked = "select timestamptz '2026-01-02 03:04:05Z', interval '1 day 2 hours'"
+    wanted = (datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), timedelta(days=1, hours=2))
+    for autocommit in (True, False):
+        with connections.connect(dsn, Settings(), "client", autocommit=autocommit) as connection:
+            assert connection.execute(asked).fetchone() == wanted
+            connection.rollback()
+            assert connection.execute(asked).fetchone() == wanted
+
+
+def test_a_connection_of_ours_may_be_idle(direct: str) -> None:
+    dsn = conninfo.make_conninfo(direct, options="-c idle_session_timeout=100")
+    asked = (
+        "select state_change < clock_timestamp() - interval '0.3 s' from pg_stat_activity "
+        "where datname = current_database() and application_name = 'pgqueue:client'"
+    )
+    with PgQueue(dsn) as app, psycopg.connect(direct, autocommit=True) as other:
+
+        @app.task(name="plain")
+        def plain() -> None: ...
+
+        plain.enqueue()
+        wait_until(lambda: other.execute(asked).fetchall() == [(True,)], what="it sat idle")

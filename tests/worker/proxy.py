@@ -52,6 +52,7 @@ class Proxy:
         self._listener.bind(str(path))
         self._listener.listen(64)
         self._sockets: list[socket.socket] = []
+        self._deaf: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self) -> Self:
@@ -72,6 +73,10 @@ class Proxy:
         for each in self._sockets:
             _close(each)
 
+    def deafen(self) -> None:
+        """Pass on nothing more of the connections that are open now, without a word."""
+        self._deaf.update(self._sockets)
+
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
@@ -91,6 +96,8 @@ class Proxy:
         counts = False
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                if source in self._deaf:
+                    continue
                 counts = counts or self.role in data
                 wanted = self.hold or self.cut
                 if up and counts and wanted is not None and self._is_marked(data):

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from pgqueue import connections
 from pgqueue.context import JobContext
 from pgqueue.telemetry import events
+from pgqueue.worker import carrier
 from pgqueue.worker.steps import look
 from tests.waiting import wait_until
 from tests.worker.proxy import Proxy
@@ -66,7 +68,7 @@ def test_a_lost_listen_connection_listens_again(
     @app.task(name="plain")
     def plain() -> None: ...
 
-    work(poll_interval=60)
+    worker = work(poll_interval=60)
     listening = (
         "select pid from pg_stat_activity where application_name = 'pgqueue:listen' "
         "and datname = current_database()"
@@ -76,6 +78,8 @@ def test_a_lost_listen_connection_listens_again(
     wait_until(lambda: table.connection.execute(listening).fetchall() not in ([], before))
     wait_until(lambda: table.connection.execute("select from pgqueue.sleepers").fetchall())
     table.wait(table.add_one("plain"), "succeeded", timeout=5)
+    # Said, and the next loss is again the first.
+    assert [event.part for event in worker.seen(events.DatabaseBack)] == ["listen"]
 
 
 def test_a_reply_that_is_lost_leaves_no_job_behind(
@@ -98,6 +102,27 @@ def test_a_reply_that_is_lost_leaves_no_job_behind(
         worker.stop()
     assert len(set(runs)) == len(runs)
     assert table.count("attempt <> 1") == 0
+
+
+def test_connections_that_fall_silent_are_given_up(
+    app: PgQueue, table: Table, work: Work, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind a balancer that has lost its server: new connections would be answered."""
+    monkeypatch.setattr(connections, "PATIENCE", 0.1)
+    monkeypatch.setattr(carrier, "PATIENCE", 0.1)
+
+    @app.task(name="plain")
+    def plain() -> None: ...
+
+    with Proxy(dsn) as proxy:
+        worker = work(dsn=proxy.dsn, statement_timeout=1.0)
+        table.wait(table.add_one("plain"), "succeeded")
+        proxy.deafen()
+        beats = "select 1 from pgqueue.workers where heartbeat_at > %s"
+        row = table.connection.execute("select clock_timestamp() + interval '1 second'").fetchone()
+        table.wait(table.add_one("plain"), "succeeded")
+        wait_until(lambda: table.connection.execute(beats, row).fetchall(), what="a heartbeat")
+        assert worker.stop() == 0
 
 
 def test_a_claim_that_nobody_knows_of_is_given_back(app: PgQueue, table: Table, work: Work) -> None:
