@@ -118,12 +118,18 @@ class Attendants:
     def start_listener(self, queues: Sequence[str]) -> listen.Listener:
         """Listen for jobs of these queues and for cancels, and tell the inbox."""
         link = Link("listen", self._dsn, self._settings, self._emit)
+
+        def connected(listening: bool) -> None:
+            if listening:
+                link.worked()
+            self._listening(listening)
+
         listener = listen.Listener(
             self._settings.listen_dsn or self._dsn,
             self._settings,
             [*(listen.QUEUE_PREFIX + queue for queue in queues), listen.WORKER_CHANNEL],
             heard=self._heard,
-            connected=self._listening,
+            connected=connected,
             failed=link.failed,
             lent=True,
         )
