@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 STALLED: Final = 60.0
 """Seconds without progress of a worker's engine after which it gets no more heartbeats."""
+HOPELESS: Final = 120.0
+"""Seconds after which it is killed and replaced: others have its jobs by then."""
+FROZEN: Final = 5.0
+"""Seconds without a look at it after which whoever looks was frozen, and it perhaps too."""
 
 
 class Spawned:
@@ -39,8 +43,9 @@ class Spawned:
         self.board = Board(slots)
         self.born = time.monotonic()
         self.cell = order.cell
+        self._watched_at = self.born
         self.progress, self.progress_at = -1, self.born
-        self.replaced = False
+        self.replaced = self.given_up = False
         self.told: signal.Signals | None = None
         self.process = Popen(
             [sys.executable, "-m", "pgqueue.worker.process"],
@@ -65,9 +70,25 @@ class Spawned:
 
     def makes_progress(self, now: float) -> bool:
         """Whether its engine has moved lately."""
+        return self._still(now) < STALLED
+
+    def give_up(self, now: float) -> None:
+        """Kill it if its engine has not moved for so long; to be called again and again.
+
+        A call that keeps the interpreter's lock hears no signal, and can last for ever.
+        """
+        if now - self._watched_at > FROZEN:
+            self.progress_at = now
+        self._watched_at = now
+        works = self.worker_id and self.board.get(words.READY)
+        if works and not self.given_up and self._still(now) > HOPELESS:
+            self.given_up = True
+            self.send(signal.SIGKILL)
+
+    def _still(self, now: float) -> float:
         if (progress := self.board.get(words.PROGRESS)) != self.progress:
             self.progress, self.progress_at = progress, now
-        return now - self.progress_at < STALLED
+        return now - self.progress_at
 
     def send(self, number: int) -> None:
         """Send it a signal."""

@@ -146,6 +146,7 @@ class Supervisor:
         for child in list(self._children):
             if child.board.get(words.RETIRING):
                 self._replace(child, 0.0)
+            child.give_up(time.monotonic())
             code = child.process.poll()
             # After the poll: a process may be ready, and dead by its first job, in between.
             self._was_ready = self._was_ready or bool(child.board.get(words.READY))
@@ -182,7 +183,8 @@ class Supervisor:
         self._wake()
         if not (fenced or asked):
             name = f"process {child.process.pid}"
-            self._emit(events.WorkerDied(child.worker_id, name, reason(code)))
+            why = "killed, for it did not move any more" if child.given_up else reason(code)
+            self._emit(events.WorkerDied(child.worker_id, name, why))
 
     def _give_up(self, code: int) -> None:
         """It cannot even start: the app does not import, the schema is behind."""

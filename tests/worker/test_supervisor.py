@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.waiting import wait_until
-from tests.worker.processes import Supervised, alive, pids, wait_for_workers
+from tests.worker.processes import PROGRAM, Supervised, alive, pids, wait_for_workers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,6 +80,21 @@ def test_what_a_handler_started_ends_with_its_worker(
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not alive(grandchild), what="the grandchild ended")
         wait_until(lambda: table.outcomes(id_) == ["rescued"])
+
+
+def test_a_worker_that_does_not_move_any_more_is_killed_and_replaced(
+    dsn: str, table: Table
+) -> None:
+    impatient = "from pgqueue.worker import spawn; spawn.HOPELESS = 2.5; "
+    with Supervised(dsn, program=impatient + PROGRAM) as supervised:
+        [(worker_id, pid)] = wait_for_workers(table).items()
+        table.wait(table.add_one("noop"), "succeeded")
+        os.kill(pid, signal.SIGSTOP)
+        wait_for_workers(table, other_than=frozenset({worker_id}))
+        assert not alive(pid)
+        assert "did not move any more" in supervised.output()
+        supervised.terminate()
+        assert supervised.wait() == 0
 
 
 def test_a_clean_stop_has_exit_code_0_and_leaves_no_worker(dsn: str, table: Table) -> None:
