@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from psycopg import errors
+
 from pgqueue import store
 
 if TYPE_CHECKING:
@@ -89,7 +91,12 @@ class Heartbeat:
 
     def _beat(self, connection: Connection, ids: list[int]) -> Seen:
         values: dict[str, Any] = {"ids": store.array(ids), **self._suspects}
-        rows = store.run(connection, self._settings, "heartbeat", values)
+        try:
+            rows = store.run(connection, self._settings, "heartbeat", values)
+        except (errors.LockNotAvailable, errors.QueryCanceled):
+            # Who must stand still meanwhile is not dead, and what runs must not be cut.
+            alone = {"ids": values["ids"]}
+            rows = store.run(connection, self._settings, "heartbeat_alone", alone)
         named: dict[str, list[int]] = {"beat": [], "silent": []}
         counts: dict[str, float | None] = {}
         for kind, id_, number in rows:

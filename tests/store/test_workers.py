@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pgqueue import store
+from pgqueue.worker.heartbeat import Heartbeat
 from tests.store.tables import SETTINGS, Background, Tables, turns
 
 if TYPE_CHECKING:
@@ -50,6 +52,26 @@ def test_a_beat_is_confirmed_for_those_who_are_on_the_list(own: Connection, tabl
     assert beat(own, second, first, 4711) == [first, second]
     assert silent(own) == []
     assert beat(own) == []
+
+
+def test_a_beat_counts_while_somebody_has_locked_all_jobs(
+    own: Connection, other: Connection, tables: Tables
+) -> None:
+    worker = tables.worker(silent_for=10)
+    confirmed: list[int] = []
+    heartbeat = Heartbeat(
+        replace(SETTINGS, lock_timeout=0.05),
+        lambda: [worker],
+        lambda ids, _: confirmed.extend(ids),
+        confirmed.extend,
+        lambda seen: confirmed.extend(seen.silent),
+    )
+    with other.transaction():
+        other.execute("lock table pgqueue.jobs in access exclusive mode")
+        heartbeat(own)
+    assert confirmed == [worker]
+    # Ten seconds ago it would have been for two.
+    assert (soonest(own) or 0) > 5
 
 
 def test_who_beats_too_late_is_silent(own: Connection, tables: Tables) -> None:
