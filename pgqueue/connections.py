@@ -50,6 +50,7 @@ def parameters(dsn: str, settings: Settings, role: str) -> dict[str, Any]:
         raise ConfigError(f"the DSN {mask_dsn(dsn)!r} cannot be read: {_reason(error)}") from None
     ours: dict[str, Any] = {
         "application_name": f"pgqueue:{role}",
+        "client_encoding": "utf8",  # else a role's or SQL_ASCII's: names and errors hold anything
         "connect_timeout": max(int(settings.connect_timeout), 1),
         "keepalives_idle": 10,
         "keepalives_interval": 3,

@@ -140,7 +140,7 @@ class Listener:
             )
 
     def _open(self) -> None:
-        connection = connections.connect(self._dsn, self._settings, "listen")
+        connection = connections.connect(self._dsn, self._settings, "listen", hold={})
         # Those that come while a statement is under way.
         connection.add_notify_handler(lambda heard: self._heard(heard.channel, heard.payload))
         for channel in self._channels:

@@ -311,3 +311,9 @@ def test_a_connection_of_ours_may_be_idle(direct: str) -> None:
 
         plain.enqueue()
         wait_until(lambda: other.execute(asked).fetchall() == [(True,)], what="it sat idle")
+
+
+def test_every_letter_comes_through_whatever_the_encoding_of_the_role(direct: str) -> None:
+    dsn = conninfo.make_conninfo(direct, options="-c client_encoding=latin1")
+    with connections.connect(dsn, Settings(), "client") as connection:
+        assert connection.execute("select 'nö €'").fetchone() == ("nö €",)
