@@ -17,11 +17,11 @@ help: ## show the targets
 setup: $(STAMP) ## make .venv with everything that the other targets need
 
 $(STAMP): pyproject.toml
-	@found=; for python in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+	@found=; for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
 	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
 	done; \
 	if [ -z "$$found" ]; then \
-	    echo "pgqueue needs Python 3.11 or newer: none of $(PYTHON), python3, python3.13, python3.12, python3.11 is. Name one: make setup PYTHON=/path/to/python" >&2; exit 1; \
+	    echo "pgqueue needs Python 3.11 or newer: none of $(PYTHON), python3, python3.14, python3.13, python3.12, python3.11 is. Name one: make setup PYTHON=/path/to/python" >&2; exit 1; \
 	fi; \
 	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
 	    "$$found" -m venv --clear $(VENV) || { echo "$$found cannot make a virtual environment; Debian and Ubuntu keep that in the package python3-venv" >&2; exit 1; }; \

@@ -11,10 +11,11 @@ import sys
 from functools import partial
 from inspect import Parameter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, ForwardRef
 
 from pgqueue.context import JobContext
 from pgqueue.errors import ConfigError
+from pgqueue.signatures import signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +88,7 @@ def handler_signature(function: Any) -> inspect.Signature:
         raise ConfigError(f"{function!r} is not a function: only functions can be tasks")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise ConfigError(f"{describe(function)} is a generator: a task must return its result")
-    signature = inspect.signature(function)
+    signature = signature_of(function)
     stored = list(signature.parameters.values())
     if wants_context(function, signature):
         del stored[0]
@@ -165,6 +166,8 @@ def wants_context(function: Callable[..., Any], signature: inspect.Signature) ->
     if first is None or first.kind not in positional:
         return False
     annotation = first.annotation
+    if isinstance(annotation, ForwardRef):
+        annotation = annotation.__forward_arg__
     if isinstance(annotation, str):
         annotation = _resolve(annotation, function)
     return isinstance(annotation, type) and issubclass(annotation, JobContext)

@@ -5,7 +5,6 @@ Which hook is called when, and on which thread, is the worker's part: `worker/ho
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -15,6 +14,7 @@ from pgqueue import payload
 from pgqueue.codec import is_sealed
 from pgqueue.errors import ConfigError, InvalidPayload
 from pgqueue.redaction import MARK, Redaction
+from pgqueue.signatures import signature_of
 
 JobMoment = Literal["start", "success", "retry", "dead", "cancelled", "expired"]
 WorkerMoment = Literal["worker_start", "worker_stop"]
@@ -119,7 +119,7 @@ class JobHooks:
             ConfigError: it cannot be called with one argument.
         """
         try:
-            inspect.signature(hook).bind("event")
+            signature_of(hook).bind("event")
         except (TypeError, ValueError):
             raise ConfigError(
                 f"on_{moment}: {hook!r} cannot be called with one argument, the event"

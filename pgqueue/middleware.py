@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pgqueue import handler
 from pgqueue.errors import ConfigError
+from pgqueue.signatures import signature_of
 
 if TYPE_CHECKING:
     from pgqueue.context import JobContext
@@ -118,7 +119,7 @@ def _managed_coroutine(manager: Manager, following: Call) -> Call:
 
 def _check_call(function: Any, names: tuple[str, ...]) -> None:
     try:
-        inspect.signature(function).bind(*names)
+        signature_of(function).bind(*names)
     except (TypeError, ValueError):
         raise ConfigError(
             f"{_name(function)} cannot be called with ({', '.join(names)}): {FORMS}"

@@ -20,6 +20,8 @@ from psycopg.errors import error_from_result
 from psycopg.pq import ConnStatus, ExecStatus, Format
 from psycopg.types.numeric import Int8BinaryLoader
 
+from pgqueue.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -29,6 +31,24 @@ if TYPE_CHECKING:
 
 _serial: Final = count()
 """A name is prepared once a connection, whatever became of what was prepared before."""
+
+
+_OLDEST: Final = 14
+"""The libpq in which a connection learned not to wait for each answer."""
+
+
+def require_libpq() -> None:
+    """Refuse a libpq that cannot send ahead; the server's version does not matter to that.
+
+    Raises:
+        ConfigError: it is older than 14.
+    """
+    if (version := psycopg.pq.version() // 10_000) < _OLDEST:
+        raise ConfigError(
+            f"a worker needs the libpq of PostgreSQL {_OLDEST} or newer, and psycopg has found that"
+            f" of {version}: install a newer one, or one as a wheel:"
+            ' pip install "pgqueue-jobs[binary]"'
+        )
 
 
 class Statement(NamedTuple):

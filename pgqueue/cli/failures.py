@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from traceback import walk_tb
 from typing import Final
 
 from pgqueue.cli.output import clean
@@ -41,7 +42,18 @@ def explain(error: Exception) -> tuple[int | None, str]:
         return code, clean(str(error), keep="\n")
     if type(error).__module__.partition(".")[0] == "psycopg":
         return _explain_driver(error)
+    if isinstance(error, ImportError) and _is_of_libpq(error):
+        return USAGE, (
+            f"psycopg finds no libpq ({clean(' '.join(str(error).split()))}): pip install"
+            ' "pgqueue-jobs[binary]", or install libpq, which Debian calls libpq5'
+        )
     return None, ""
+
+
+def _is_of_libpq(error: ImportError) -> bool:
+    """Whether psycopg raised it where it looks for libpq, when it is first imported."""
+    frames = walk_tb(error.__traceback__)
+    return any(frame.f_globals.get("__name__") == "psycopg.pq" for frame, _ in frames)
 
 
 def _explain_driver(error: Exception) -> tuple[int | None, str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from inspect import Parameter
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, ForwardRef, get_origin, get_type_hints
 
 from pgqueue.context import JobContext
 from pgqueue.converters import containers, scalars
@@ -202,8 +202,9 @@ def resolve(annotation: Any, function: Callable[..., Any], what: str) -> Any:
     try:
         return get_type_hints(holder, _globals(function), include_extras=True)["it"]
     except Exception as error:  # noqa: BLE001 - annotations are code, and may raise anything
+        said = annotation.__forward_arg__ if isinstance(annotation, ForwardRef) else annotation
         raise ConfigError(
-            f"{what} is annotated {annotation!r}, which cannot be read "
+            f"{what} is annotated {said!r}, which cannot be read "
             f"({type(error).__name__}: {error}): import its names at the top of the module, not "
             "under TYPE_CHECKING and not inside a function, or annotate Any"
         ) from None

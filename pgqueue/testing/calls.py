@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pgqueue import payload
 from pgqueue.redaction import Redaction
+from pgqueue.signatures import signature_of
 from pgqueue.tasks import Task
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class _Framework:
 
     def __init__(self, task: Any) -> None:
         self.name, self.redaction = str(task.module_path), Redaction()
-        self._signature = _without_context(inspect.signature(task.func), task.takes_context)
+        self._signature = _without_context(signature_of(task.func), task.takes_context)
         self.defaults: Mapping[str, Any] = _defaults(self._signature)
 
     def stored(self, args: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pgqueue import pruning, revision, store
 from pgqueue.errors import ConnectionFailed, PgQueueError
 from pgqueue.telemetry import events
 from pgqueue.telemetry.events import Events
+from pgqueue.wire import require_libpq
 from pgqueue.worker import board as words, identity, loop
 from pgqueue.worker.attendants import TURNS, Attendants
 from pgqueue.worker.board import Board
@@ -110,9 +111,11 @@ class Worker:
         """Work until stopped; the exit code.
 
         Raises:
+            ConfigError: libpq is too old for a worker.
             SchemaError: the schema is not one that this version supports.
             ConnectionFailed: the database does not answer at the start.
         """
+        require_libpq()
         link = Link("worker", self._dsn, self._settings, self._emit)
         try:
             self._register(link.connection())

@@ -204,6 +204,20 @@ def test_a_worker_of_impossible_queues_is_exit_code_2(tmp_path: Path, queues: st
     assert done.stderr.startswith("error: --queues")
 
 
+@pytest.mark.parametrize("command", [("migrate",), ("status",), ("worker", "-A", "shop:app")])
+def test_without_libpq_every_command_says_what_to_install(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    hidden = tmp_path / "psycopg_c"  # psycopg is told to take this implementation: it is broken
+    hidden.mkdir()
+    (hidden / "__init__.py").write_text("raise ImportError('libpq.so.5: cannot open it')")
+    done = shell(*command, cwd=tmp_path, PSYCOPG_IMPL="c", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: psycopg finds no libpq (couldn't import")
+    assert 'libpq.so.5: cannot open it): pip install "pgqueue-jobs[binary]"' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_reader_that_goes_away_ends_the_list_quietly(
     dsn: str, connection: psycopg.Connection[Any]
 ) -> None:

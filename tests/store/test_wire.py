@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from pgqueue import wire
+from pgqueue.errors import ConfigError
 from pgqueue.wire import Flight, Statement, Wire
 from tests.waiting import wait_until
 
@@ -23,6 +24,14 @@ def line(request: pytest.FixtureRequest, own: Connection) -> Wire:
     if request.param == "unprepared":
         own.prepare_threshold = None
     return Wire(own, PATIENCE)
+
+
+def test_a_libpq_without_pipelines_is_refused_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("psycopg.pq.version", lambda: 140000)
+    wire.require_libpq()
+    monkeypatch.setattr("psycopg.pq.version", lambda: 130023)
+    with pytest.raises(ConfigError, match="found that of 13: install a newer one"):
+        wire.require_libpq()
 
 
 def ask(text: str, *values: str | None) -> Statement:

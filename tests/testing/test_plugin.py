@@ -140,7 +140,10 @@ def test_other_peoples_runs_load_nothing_of_pgqueue_but_the_plugin(tmp_path: Pat
         "    loaded = {name for name in sys.modules if name.split('.')[0] == 'pgqueue'}\n"
         "    few = {'pgqueue', 'pgqueue._version', 'pgqueue.testing', 'pgqueue.testing.plugin'}\n"
         "    assert loaded == few\n"
-        "    assert not {'psycopg', 'sqlalchemy', 'asyncio'} & sys.modules.keys()\n"
+        "    ours = {'psycopg', 'sqlalchemy', 'asyncio'}\n"
+        "    if sys.version_info >= (3, 14):\n"
+        "        ours.remove('asyncio')  # the debugger loads it, and pytest the debugger\n"
+        "    assert not ours & sys.modules.keys()\n"
     )
     done = pytest_run(tmp_path, "-p", "no:hypothesispytest", "-p", "no:anyio")
     assert "1 passed" in done.stdout, done.stdout

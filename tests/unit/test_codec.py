@@ -24,12 +24,13 @@ def aes() -> AesGcmCodec:
 
 
 def test_what_was_sealed_is_json_without_the_text_and_is_opened_again(aes: AesGcmCodec) -> None:
-    envelope = codec.seal(aes, '{"to":"Zoë"}', CONTEXT)
-    assert "Zo" not in envelope
+    text = '{"to":"Zoë <zoe@shop>"}'
+    envelope = codec.seal(aes, text, CONTEXT)
+    assert "zoe@shop" not in envelope
     value = json.loads(envelope)
     assert codec.is_sealed(value)
     assert (value["$pgqueue"]["codec"], value["$pgqueue"]["kid"]) == ("aesgcm", "old")
-    assert codec.opened(aes, value, CONTEXT) == '{"to":"Zoë"}'
+    assert codec.opened(aes, value, CONTEXT) == text
     assert codec.describe(value) == "encrypted by aesgcm with the key old"
 
 

@@ -7,7 +7,6 @@ import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asyncpg
-import pg8000.dbapi
 import psycopg
 import psycopg2
 from psycopg.conninfo import make_conninfo
@@ -18,7 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from pgqueue.context import JobContext
 from pgqueue.retry import fixed
-from tests.enqueue.hosts.dbapi import pg8000_parameters
+from tests.enqueue.hosts.dbapi import WholeConnection, pg8000_parameters
 from tests.enqueue.hosts.host import parameters
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ def give_sessions(app: PgQueue, driver: str | None, dsn: Callable[[], str]) -> N
     connect: dict[str, Callable[[], Any]] = {
         "psycopg": lambda: psycopg.connect(named()),
         "psycopg2": lambda: psycopg2.connect(named()),
-        "pg8000": lambda: pg8000.dbapi.connect(**pg8000_parameters(dsn()), application_name=ROLE),
+        "pg8000": lambda: WholeConnection(**pg8000_parameters(dsn()), application_name=ROLE),
     }
     if driver in connect:
         url = f"postgresql+{driver}://"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from inspect import Signature, iscoroutinefunction, signature
+from inspect import Signature, iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
@@ -25,6 +25,7 @@ from pgqueue.contrib.django.task import PgQueueTask
 from pgqueue.enqueue import contract
 from pgqueue.errors import InvalidJob
 from pgqueue.job import NewJob
+from pgqueue.signatures import signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -181,4 +182,4 @@ def _aware(moment: Any) -> Any:
 
 @lru_cache(maxsize=1024)
 def _signature(function: Any) -> Signature:
-    return signature(function)
+    return signature_of(function)
