@@ -109,6 +109,10 @@ class MemoryExceeded(PgQueueError):
     """
 
 
+class UnreadableError(PgQueueError):
+    """The handler raised an error that raises when it is looked at. Recorded in its place."""
+
+
 class AttemptCancelled(PgQueueError):
     """The attempt ended because somebody asked for it. Recorded, never raised into a handler."""
 

@@ -15,6 +15,7 @@ from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import psycopg
+from psycopg.rows import tuple_row
 
 from pgqueue import session
 from pgqueue.job import ClaimedJob
@@ -234,7 +235,8 @@ def execute(
 ) -> psycopg.Cursor[Any]:
     """Run sql/NAME.sql; prepared at once, unless the connection forbids it."""
     prepare = connection.prepare_threshold is not None or None
-    cursor = psycopg.Cursor(connection)
+    # A handler may have set a row factory on the connection that it shares with us.
+    cursor = psycopg.Cursor(connection, row_factory=tuple_row)
     return cursor.execute(statement(name), values or {}, prepare=prepare)
 
 

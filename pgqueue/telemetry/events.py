@@ -5,6 +5,7 @@ A listener that raises is reported and harms nothing.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -332,4 +333,6 @@ class Events:
             try:
                 listener(event)
             except Exception:
-                log.exception("a listener failed on %s", type(event).__name__)
+                # A log that fails, on a stream that a handler has closed, must end no worker.
+                with contextlib.suppress(Exception):
+                    log.exception("a listener failed on %s", type(event).__name__)

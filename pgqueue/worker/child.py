@@ -80,7 +80,7 @@ class Child:
         self._jobs: queue.SimpleQueue[ClaimedJob] = queue.SimpleQueue()
         self._attempt: Attempt | None = None
         self._interruptible = False
-        self._main = threading.main_thread().ident or 0
+        self._main, self._pid = threading.main_thread().ident or 0, os.getpid()
 
     def hear(self, lifeline: Any) -> None:
         """Take messages until there are no more; then this process ends, whatever it does."""
@@ -99,9 +99,10 @@ class Child:
         while True:
             job = self._jobs.get()
             done = contextvars.copy_context().run(self._run, job)
+            if os.getpid() != self._pid:
+                os._exit(1)  # a process that the handler has forked has no say in the job
             self._attempt = None
             self._tell_progress()
-            self._reports.forget([(job.id, job.lease)])
             _flush()
             self._send(messages.outcome_line(done))
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, Final
 
 from pgqueue import carrying, codec, handler, outcome, payload, store
 from pgqueue.converters.arguments import encode_result
 from pgqueue.errors import InvalidPayload, KeyMissing
-from pgqueue.outcome import Ephemeral, HeldBack, JobTimeout, Succeeded, Unsuccessful
+from pgqueue.outcome import (
+    Ephemeral,
+    HeldBack,
+    JobTimeout,
+    Succeeded,
+    UnreadableError,
+    Unsuccessful,
+)
 
 if TYPE_CHECKING:
     from collections.abc import KeysView, Sequence
@@ -113,6 +121,7 @@ def last_words(attempt: Attempt) -> dict[str, str] | None:
 
 
 _ENDED: Final = (outcome.Settled, outcome.Doubtful)
+_NOT_RUN: Final = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 
 def succeeded(
@@ -121,16 +130,17 @@ def succeeded(
     """The outcome of a handler that returned; a result that JSON cannot hold makes it dead.
 
     A handler that finished its own job, in a transaction that the worker does not know, returns
-    the outcome itself. What a handler of an ephemeral task returned is kept nowhere.
+    the outcome itself. What a handler of an ephemeral task returned is kept nowhere. One that
+    returned its work undone, a coroutine that nobody awaits, has not succeeded.
     """
     if value is None and not attempt.task.ephemeral:
         return Succeeded(*attempt.key, None)
     if isinstance(value, _ENDED):
         return value
-    if attempt.task.ephemeral:
-        return Ephemeral(*attempt.key, None)
-    if not attempt.task.keeps_result:
-        return Succeeded(*attempt.key, None)
+    if attempt.task.ephemeral or not attempt.task.keeps_result:
+        if value is not None and isinstance(value, _NOT_RUN):
+            return failed(attempt, _undone(value))
+        return (Ephemeral if attempt.task.ephemeral else Succeeded)(*attempt.key, None)
     try:
         if (converter := attempt.task.returns) is not None:
             value = encode_result(converter, value)
@@ -139,8 +149,17 @@ def succeeded(
             context = f"result of {attempt.task.name}"
             result = codec.seal(attempt.task.codec, result or "null", context)
     except Exception as error:  # noqa: BLE001 - encoding may call into the value's own code
-        return failed(attempt, error)
+        return failed(attempt, _undone(value) if isinstance(value, _NOT_RUN) else error)
     return Succeeded(attempt.job.id, attempt.job.lease, result)
+
+
+def _undone(value: object) -> InvalidPayload:
+    """What is wrong with a handler whose work nobody has done."""
+    what = type(value).__name__
+    return InvalidPayload(
+        f"the handler returned a {what}, so nothing of it has run: what is registered, or wraps "
+        "it, must be async def and await a coroutine; a generator must be run to its end"
+    )
 
 
 def finish_statement(attempt: Attempt) -> str:
@@ -150,8 +169,18 @@ def finish_statement(attempt: Attempt) -> str:
 
 def failed(attempt: Attempt, error: BaseException) -> Unsuccessful:
     """The outcome of a handler that raised; after a cancel nothing is tried again."""
-    done = outcome.decide(error, attempt.job, attempt.task.retry, attempt.task.dead_on)
+    try:
+        done = outcome.decide(error, attempt.job, attempt.task.retry, attempt.task.dead_on)
+    except BaseException as bad:  # noqa: BLE001 - looking at an error runs code of its class
+        plain = _unreadable(error, bad)
+        done = outcome.decide(plain, attempt.job, attempt.task.retry, attempt.task.dead_on)
     return outcome.unwanted(done) if attempt.why == "cancel" else done
+
+
+def _unreadable(error: BaseException, bad: BaseException) -> UnreadableError:
+    # object's own repr(): it asks nothing of either class.
+    raised, then = object.__repr__(error), object.__repr__(bad)
+    return UnreadableError(f"the handler raised {raised}; looking at it raised {then}")
 
 
 def unsure(attempt: Attempt, died: Unsuccessful) -> Unsuccessful | outcome.Doubtful:

@@ -293,9 +293,16 @@ class HookRunner:
         self, name: str, event: JobEvent | WorkerEvent | None, error: BaseException
     ) -> None:
         about = event.id if isinstance(event, JobEvent) else None
-        message = " ".join(str(error).split())
+        message = " ".join(_message(error).split())
         text = f"{type(error).__name__}: {message}" if message else type(error).__name__
         self._emit(events.HookFailed(name, about, text, error))
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException as bad:  # noqa: BLE001 - __str__ is the user's code
+        return f"<no message: str() of the error raised {type(bad).__name__}>"
 
 
 async def _in_time(answer: Awaitable[Any]) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from pgqueue.worker.reports import Reports
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
@@ -21,7 +19,6 @@ class Inbox:
 
     Args:
         wake: called after each word.
-        reports: told which attempts will say no more of their progress.
 
     Attributes:
         listening: the listener has a connection.
@@ -29,9 +26,8 @@ class Inbox:
         watched_until: monotonic seconds until which the maintenance thread looks for due jobs.
     """
 
-    def __init__(self, wake: Callable[[], None], reports: Reports | None = None) -> None:
-        self._wake, self._reports = wake, reports or Reports()
-        self._said = self._reports.said
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
         self._outcomes: deque[Outcome] = deque()
         self._lanes: deque[tuple[str, int]] = deque()
         self._heads: deque[list[Head]] = deque()
@@ -42,8 +38,6 @@ class Inbox:
 
     def done(self, outcome: Outcome) -> None:
         """An executor has an outcome."""
-        if self._said:
-            self._reports.ended((outcome.id, outcome.lease))
         self._outcomes.append(outcome)
         self._wake()
 

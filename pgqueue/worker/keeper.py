@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
+from psycopg.rows import tuple_row
 
 from pgqueue import connections, store
 from pgqueue.errors import StepError
@@ -39,6 +40,11 @@ MAX_KEY: Final = 512
 """Bytes of a step's name or a scope, and of an effect's key."""
 
 LONGEST: Final = 100 * 365 * 86_400.0
+
+ELSEWHERE: Final = (
+    "the job's own transaction is that of {kind} task: call {a}step() or {a}once() in its handler, "
+    "not in a thread or an event loop that it has started"
+)
 
 Rows = list[tuple[Any, ...]]
 
@@ -177,11 +183,13 @@ class Keeper:
 
 def _inside(context: JobContext) -> Callable[[str, Mapping[str, Any]], Rows] | None:
     """What runs statements in the job's own transaction, when it has one."""
-    if context.own is not None:
+    if not context.in_transaction:
+        return None
+    if context.own is not None and not context.own.accessor.startswith("a"):
         return context.own.run
     connection = context.sync_connection
     if connection is None:
-        return None
+        raise TypeError(ELSEWHERE.format(a="a", kind="an async def"))
 
     def ask(name: str, values: Mapping[str, Any]) -> Rows:
         cursor = store.execute(connection, name, values)
@@ -191,14 +199,16 @@ def _inside(context: JobContext) -> Callable[[str, Mapping[str, Any]], Rows] | N
 
 
 def _ainside(context: JobContext) -> Callable[[str, Mapping[str, Any]], Any] | None:
-    if context.own is not None:
+    if not context.in_transaction:
+        return None
+    if context.own is not None and context.own.accessor.startswith("a"):
         return context.own.run
     connection = context.async_connection
     if connection is None:
-        return None
+        raise TypeError(ELSEWHERE.format(a="", kind="a plain def"))
 
     async def ask(name: str, values: Mapping[str, Any]) -> Rows:
-        cursor = psycopg.AsyncCursor(connection)
+        cursor = psycopg.AsyncCursor(connection, row_factory=tuple_row)
         await cursor.execute(store.statement(name), values)
         return await cursor.fetchall() if cursor.description else []
 

@@ -61,7 +61,7 @@ class Attempt:
         """What the handler can know of its job; made when somebody asks."""
         if self._context is None:
             job = self.job
-            self._context = JobContext(
+            made = JobContext(
                 id=job.id,
                 task=job.task,
                 queue=job.queue,
@@ -73,6 +73,8 @@ class Attempt:
                 report=partial(self.reports.say, self.key) if self.reports is not None else None,
                 keeper=self.keeper,
             )
+            # Atomic: whoever asks to end it may be the second one who needs it now.
+            return self.__dict__.setdefault("_context", made)  # type: ignore[no-any-return]
         return self._context
 
     def starting(self) -> None:

@@ -23,19 +23,17 @@ class Report(NamedTuple):
 
 
 class Reports:
-    """The last word of each attempt that said any.
+    """The last word of each attempt that the table does not know yet.
 
-    Every step is one atomic call on a dict, so a handler never waits here. Attempts that say
-    nothing leave no trace, and cost nothing.
+    Every step is one atomic call on a dict, so a handler never waits here. What the table knows is
+    forgotten: also a word that comes after the end of its job, from a thread that outlives it.
 
     Attributes:
-        said: by attempt; to be tested for emptiness, once for each job.
+        said: by attempt; to be tested for emptiness.
     """
 
     def __init__(self) -> None:
         self.said: dict[Key, Report] = {}
-        self._written: dict[Key, int] = {}
-        self._ended: set[Key] = set()
         self._sequence = count(1)
 
     def __bool__(self) -> bool:
@@ -49,30 +47,12 @@ class Reports:
         """What the table does not know yet: of these attempts, or of all."""
         said = self.said
         found = [said.get(key) for key in (list(said) if keys is None else keys)]
-        written = self._written
-        return [
-            each
-            for each in found
-            if each is not None and each.sequence > written.get((each.job_id, each.lease), 0)
-        ]
+        return [each for each in found if each is not None]
 
     def written(self, reports: Iterable[Report]) -> None:
         """The table knows these, or will not have them: their lease was lost."""
         for each in reports:
-            self._written[each.job_id, each.lease] = each.sequence
-
-    def ended(self, key: Key) -> None:
-        """This attempt has an outcome: it will say no more."""
-        if key in self.said:
-            self._ended.add(key)
-
-    def ended_by_now(self) -> set[Key]:
-        """Attempts that will say no more; for `forget`, once their last word is written."""
-        return set(self._ended)
-
-    def forget(self, keys: Iterable[Key]) -> None:
-        """These attempts are over, and the table knows all that it will."""
-        for key in keys:
-            self.said.pop(key, None)
-            self._written.pop(key, None)
-            self._ended.discard(key)
+            key = each.job_id, each.lease
+            newest = self.said.pop(key, None)
+            if newest is not None and newest is not each:  # said meanwhile; one yet newer stays
+                self.said.setdefault(key, newest)

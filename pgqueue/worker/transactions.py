@@ -9,6 +9,7 @@ transaction held the job's row, so whoever can lock that row sees how it ended.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,14 @@ if TYPE_CHECKING:
 AsyncConnection = psycopg.AsyncConnection[TupleRow]
 
 ENDED = "the handler ended the job's own transaction: use connection.transaction() for a part of it"
+BUSY = (
+    "the handler left a query of the job's own connection under way, so its transaction is rolled "
+    "back: read a stream() or copy() to its end or close it, and wait for threads and tasks that "
+    "use the connection"
+)
+
+PATIENCE = 1.0
+"""Seconds for a query to end that a handler left under way."""
 
 
 class Transactions:
@@ -65,7 +74,14 @@ class Transactions:
         try:
             with self._opened().connection() as connection, connection.transaction():
                 context.sync_connection = connection
-                self._finish(connection, attempt, attempt.call(args))
+                connection.row_factory = tuple_row  # the last handler may have set its own
+                try:
+                    value = attempt.call(args)
+                    _check(connection)
+                except BaseException:
+                    _let_go(connection)
+                    raise
+                self._finish(connection, attempt, value)
                 committing = True
         except BaseException as error:  # of a child: told to end in the COMMIT
             if context.sync_connection is None and isinstance(error, store.GONE):
@@ -80,7 +96,6 @@ class Transactions:
 
     def _finish(self, connection: Connection, attempt: Attempt, value: Any) -> None:
         values = finishing.values(attempt, value, self._settings)
-        _check(connection)
         with connection.pipeline():
             store.execute(connection, "limits", store.limits(self._settings))
             if said := execution.last_words(attempt):
@@ -132,7 +147,14 @@ class AsyncTransactions:
             pool = await self._opened()
             async with pool.connection() as connection, connection.transaction():
                 context.async_connection = connection
-                await self._finish(connection, attempt, await attempt.call(args))
+                connection.row_factory = tuple_row  # the last handler may have set its own
+                try:
+                    value = await attempt.call(args)
+                    _check(connection)
+                except BaseException:
+                    await _alet_go(connection)
+                    raise
+                await self._finish(connection, attempt, value)
                 committing = True
         except (Exception, asyncio.CancelledError) as error:
             if context.async_connection is None and isinstance(error, store.GONE):
@@ -147,7 +169,6 @@ class AsyncTransactions:
 
     async def _finish(self, connection: AsyncConnection, attempt: Attempt, value: Any) -> None:
         values = finishing.values(attempt, value, self._settings)
-        _check(connection)
         async with connection.pipeline():
             cursor = psycopg.AsyncCursor(connection)
             await cursor.execute(store.statement("limits"), store.limits(self._settings))
@@ -166,6 +187,44 @@ class AsyncTransactions:
 
 
 def _check(connection: Connection | AsyncConnection) -> None:
-    """Psycopg refuses commit() and rollback(); it does not read what is executed."""
-    if connection.info.transaction_status == TransactionStatus.IDLE:
+    """See that the transaction is open, and that nothing else uses its connection.
+
+    Psycopg refuses commit() and rollback(); it does not read what is executed.
+
+    Raises:
+        TransactionEnded: it is not.
+    """
+    status = connection.pgconn.transaction_status
+    if status == TransactionStatus.IDLE:
         raise TransactionEnded(ENDED)
+    if status == TransactionStatus.ACTIVE:
+        raise TransactionEnded(BUSY)
+
+
+def _let_go(connection: Connection) -> None:
+    """End the query that a handler has left under way, if it has.
+
+    A stream() or copy() that is not at its end holds the lock of the connection, and the rollback
+    would wait for it for ever.
+    """
+    if connection.pgconn.transaction_status != TransactionStatus.ACTIVE:
+        return
+    with contextlib.suppress(psycopg.Error):
+        connection.cancel_safe(timeout=PATIENCE)
+    if connection.lock.acquire(timeout=PATIENCE):  # another thread's: by now that has its error
+        connection.lock.release()
+    else:
+        connection.close()
+
+
+async def _alet_go(connection: AsyncConnection) -> None:
+    """As `_let_go`."""
+    if connection.pgconn.transaction_status != TransactionStatus.ACTIVE:
+        return
+    with contextlib.suppress(psycopg.Error):
+        await connection.cancel_safe(timeout=PATIENCE)
+    try:
+        async with asyncio.timeout(PATIENCE), connection.lock:
+            pass
+    except TimeoutError:
+        await connection.close()

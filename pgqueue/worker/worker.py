@@ -97,7 +97,7 @@ class Worker:
         self._crew = Crew(app, dsn, settings, source)
         self._wake = loop.Wake()
         self._reports = Reports()
-        self._inbox = Inbox(self._wake, self._reports)
+        self._inbox = Inbox(self._wake)
         self._look = Look(settings, list(self._queues), self._inbox)
         self._keeper = Keeper(dsn, settings, app.codec)
         self._stopping_since: float | None = None

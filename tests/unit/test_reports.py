@@ -42,15 +42,11 @@ def test_words_of_some_attempts_alone() -> None:
     assert said(reports, TWO, (3, 3)) == [(2, 2)]
 
 
-def test_attempts_that_are_over_are_forgotten_with_their_last_word_told() -> None:
+def test_what_the_table_knows_is_forgotten_also_when_it_came_late() -> None:
     reports = Reports()
     reports.say(ONE, 1, None, None)
-    reports.say(TWO, 1, None, None)
-    reports.ended(ONE)
-    reports.ended((3, 3))
-    assert said(reports) == [(1, 1), (2, 1)]
-    reports.forget(reports.ended_by_now())
-    assert said(reports) == [(2, 1)]
-    reports.ended(TWO)
-    reports.forget(reports.ended_by_now())
+    reports.written(reports.unwritten())
+    assert not reports
+    reports.say(ONE, 2, None, None)  # by a thread that outlives the job
+    reports.written(reports.unwritten())
     assert not reports

@@ -143,3 +143,13 @@ def echoes(text: str) -> str:
 def logs() -> None:
     """Write to the log, through whatever logger."""
     logging.getLogger("somebody").warning("said in a child")
+
+
+@app.task(name="forks", executor="process")
+def forks(flag: str) -> str:
+    """Fork a process that comes to the end of the handler too, and wait until it has ended."""
+    if (pid := os.fork()) == 0:
+        return "said by the fork"
+    _, code = os.waitpid(pid, 0)
+    Path(flag).write_text(str(os.waitstatus_to_exitcode(code)))
+    return "said by the child"

@@ -16,12 +16,12 @@ from tests.waiting import wait_until
 from tests.worker.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import psycopg
 
     from pgqueue.config import LoopName
-    from pgqueue.telemetry.events import Event
+    from pgqueue.telemetry.events import Event, Listener
     from pgqueue.worker.messages import Source
 
 QUICK = Settings(
@@ -44,6 +44,7 @@ class Running:
         settings: Settings,
         queues: list[str],
         source: Source | None = None,
+        listeners: Sequence[Listener] = (),
     ) -> None:
         self.events: list[Event] = []
         self.code: int | None = None
@@ -53,7 +54,7 @@ class Running:
             dsn=dsn,
             settings=settings,
             queues=queues,
-            emit=Events(self.events.append),
+            emit=Events(self.events.append, *listeners),
             source=source,
         )
         self.thread = threading.Thread(target=self._run)
@@ -103,10 +104,11 @@ def work(app: PgQueue, dsn: str, loop: LoopName) -> Iterator[Callable[..., Runni
         queues: list[str] | None = None,
         dsn: str = dsn,
         source: Source | None = None,
+        listeners: Sequence[Listener] = (),
         **settings: Any,
     ) -> Running:
         wanted = replace(QUICK, **{"loop": loop, **settings})
-        one = Running(app, dsn, wanted, queues or ["default"], source)
+        one = Running(app, dsn, wanted, queues or ["default"], source, listeners)
         running.append(one)
         wait_until(lambda: one.worker.worker_id or one.error, what="the worker is registered")
         return one

@@ -238,6 +238,14 @@ def test_a_handler_above_its_memory_limit_is_killed_and_says_so(table: Table, wo
     assert table.row(large)["crash_count"] == 0
 
 
+def test_a_fork_of_a_child_has_no_say_in_its_job(table: Table, work: Work, tmp_path: Path) -> None:
+    id_ = table.add_one("forks", args={"flag": str(tmp_path / "code")})
+    work()
+    table.wait(id_, "succeeded")
+    assert table.row(id_)["result"] == "said by the child"
+    assert (tmp_path / "code").read_text() == "1"
+
+
 def test_a_child_that_has_grown_is_replaced_after_its_job(table: Table, work: Work) -> None:
     work(children=1, max_rss=150)
     found = []

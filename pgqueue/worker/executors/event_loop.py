@@ -122,7 +122,8 @@ class EventLoopExecutor:
     def close(self) -> None:
         self._closed = True
         self._stalls.close()
-        self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._shut()))
+        # Not create_task(): a handler may have set a task factory.
+        self._loop.call_soon_threadsafe(lambda: asyncio.Task(self._shut(), loop=self._loop))
         self._thread.join(timeout=2.0)
         if not self._thread.is_alive():
             self._loop.close()
@@ -225,6 +226,8 @@ class EventLoopExecutor:
         self._outbox(outcome)
 
     def _cancel(self, attempt: Attempt, why: Why) -> None:
+        if attempt.why is not None:  # its clean-up is not interrupted, and the first reason stays
+            return
         attempt.end(why)
         if (task := self._tasks.get(attempt)) is not None:
             task.cancel()

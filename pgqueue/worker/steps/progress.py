@@ -29,12 +29,10 @@ class WriteProgress:
 
     def __call__(self, connection: Connection) -> float:
         """Write what is new, in every worker for its own jobs."""
-        ended = self._reports.ended_by_now()
         said = self._reports.unwritten()
         for start in range(0, len(said), store.BATCH):
             part = said[start : start + store.BATCH]
             values = {"reports": store.reports_document(part)}
             store.run(connection, self._settings, "progress", values)
             self._reports.written(part)
-        self._reports.forget(ended)
         return EVERY
