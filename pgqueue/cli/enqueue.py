@@ -1,19 +1,22 @@
 """pgqueue enqueue: jobs from a shell; the application's code is not needed."""
 
 import json
-import sys
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
+from pgqueue.cli import piped
 from pgqueue.cli.options import Dsn, Json, database
 from pgqueue.cli.output import counted, print_json, say
 from pgqueue.errors import ConfigError
 
 CHUNK = 10_000
 """Documents of one statement."""
+
+SHOWN = 200
+"""Characters of what is not JSON that an error shows."""
 
 
 def enqueue(
@@ -25,6 +28,12 @@ def enqueue(
     delay: Annotated[float | None, typer.Option(help="Seconds until the job is due.")] = None,
     run_at: Annotated[
         str | None, typer.Option(metavar="TIME", help="ISO 8601, with an offset.")
+    ] = None,
+    expires_at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Not started by then, it expires.")
+    ] = None,
+    ttl: Annotated[
+        float | None, typer.Option(help="The same in seconds from when the job is due.")
     ] = None,
     key: Annotated[
         str | None, typer.Option(help="Unique by this key, until the job has ended.")
@@ -45,6 +54,9 @@ def enqueue(
     ] = None,
     max_attempts: Annotated[int | None, typer.Option(help="[default: 8]")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds for each attempt.")] = None,
+    meta: Annotated[
+        str | None, typer.Option(metavar="JSON", help="An object, kept with the job.")
+    ] = None,
     dsn: Dsn = None,
     as_json: Json = False,
 ) -> None:
@@ -58,6 +70,8 @@ def enqueue(
         "priority": priority,
         "delay": delay,
         "run_at": run_at,
+        "expires_at": expires_at,
+        "ttl": ttl,
         "key": key,
         "key_scope": key_scope,
         "unique_for": unique_for,
@@ -65,6 +79,7 @@ def enqueue(
         "on_conflict": on_conflict,
         "max_attempts": max_attempts,
         "timeout": timeout,
+        "meta": meta,
     }
     given = {name: value for name, value in options.items() if value is not None}
     if task == "-":
@@ -82,8 +97,11 @@ def _refuse(given: dict[str, Any], args: str) -> None:
 def _one(dsn: str | None, task: str, args: str, given: dict[str, Any], as_json: bool) -> None:
     from pgqueue.job import NewJob
 
-    if "run_at" in given:
-        given["run_at"] = _time(given["run_at"])
+    for name in ("run_at", "expires_at"):
+        if name in given:
+            given[name] = _time(f"--{name.replace('_', '-')}", given[name])
+    if "meta" in given:
+        given["meta"] = json_object(given["meta"], "--meta")
     job = NewJob(task=task, args=json_object(args), **given)
     with database(dsn) as app:
         handle = app.producer(None).one(job)
@@ -97,28 +115,35 @@ def _one(dsn: str | None, task: str, args: str, given: dict[str, Any], as_json: 
         say(f"job {handle.id} holds this key already: nothing was enqueued")
 
 
-def json_object(args: str) -> dict[str, Any]:
-    """What --args says; ConfigError when it is no JSON object."""
+def json_object(text: str, option: str = "--args") -> dict[str, Any]:
+    """What an option says; ConfigError when it is no JSON object."""
     try:
-        value = json.loads(args)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ConfigError(f"--args {args!r} is not JSON: {error}") from None
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{option} {_cut(text)} is not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise ConfigError(f'--args {args!r}: expected an object such as {{"id": 1}}')
+        raise ConfigError(f'{option} {_cut(text)}: expected an object such as {{"id": 1}}')
     return value
 
 
-def _time(text: str) -> datetime:
+def _cut(text: str) -> str:
+    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
+
+
+def _time(option: str, text: str) -> datetime:
     try:
-        return datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError:
+        time = None
+    if time is None or time.tzinfo is None:
         raise ConfigError(
-            f"--run-at {text!r} is not a time such as 2030-01-31T09:00:00+00:00"
-        ) from None
+            f"{option} {text!r} is not a time with its offset, such as 2030-01-31T09:00:00+00:00"
+        )
+    return time
 
 
 def _from_stdin(dsn: str | None, as_json: bool) -> None:
-    documents = _documents(sys.stdin.read())
+    documents = _documents("".join(piped.lines()))
     with database(dsn) as app:
         answers = app.producer(None).send(_chunks(documents))
     handles = [handle for answer in answers for handle in json.loads(answer)]
@@ -134,15 +159,20 @@ def _from_stdin(dsn: str | None, as_json: bool) -> None:
 def _documents(text: str) -> list[Any]:
     if text.lstrip().startswith("["):
         return list(_parsed(text, "standard input"))
-    lines = enumerate(text.splitlines(), 1)
+    # Not splitlines: JSON may hold U+2028 and other ends of lines as they are.
+    lines = enumerate(text.split("\n"), 1)
     return [_parsed(line, f"line {number}") for number, line in lines if line.strip()]
 
 
 def _parsed(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{where}: not JSON: {error}") from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON; pass null or text")
 
 
 def _chunks(documents: list[Any]) -> Iterator[str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from pgqueue.cli import piped
 from pgqueue.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Selection:
 def _numbers(words: list[str]) -> Iterable[int]:
     if words == ["-"]:
         # The first cell of each line, so that `jobs list` can be piped in.
-        return (_number(line.split()[0]) for line in sys.stdin if line.strip())
+        return (_number(line.split()[0]) for line in piped.lines() if line.strip())
     return [_number(word) for word in words]
 
 

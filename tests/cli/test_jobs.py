@@ -33,7 +33,8 @@ def test_a_job_is_enqueued_by_name_with_its_options(pgqueue: Run) -> None:
     answer = pgqueue(
         *("enqueue", "mail.send", "--args", '{"to": "a"}', "--queue", "mail"),
         *("--priority", "-5", "--max-attempts", "3", "--timeout", "2.5", "--key", "k"),
-        *("--run-at", "2999-01-01T00:00:00+00:00", "--json"),
+        *("--run-at", "2999-01-01T00:00:00+00:00", "--ttl", "60", "--meta", '{"by": "ada"}'),
+        "--json",
     )
     assert answer.code == 0
     handle = json.loads(answer.out)
@@ -43,6 +44,14 @@ def test_a_job_is_enqueued_by_name_with_its_options(pgqueue: Run) -> None:
     assert {name: job[name] for name in expected} == expected
     assert (job["max_attempts"], job["timeout"], job["key"]) == (3, 2.5, "k")
     assert job["run_at"].startswith("2999-01-01")
+    assert job["expires_at"].startswith("2999-01-01T00:01:00")
+    assert job["meta"] == {"by": "ada"}
+
+
+def test_a_job_expires_at_the_time_that_was_given(pgqueue: Run) -> None:
+    pgqueue("enqueue", "t", "--expires-at", "2999-01-01T02:00:00+02:00")
+    job = json.loads(pgqueue("jobs", "show", "1", "--json").out)
+    assert job["expires_at"].startswith("2999-01-01T00:00:00")
 
 
 def test_a_held_key_enqueues_nothing_and_says_so(pgqueue: Run) -> None:
@@ -80,7 +89,7 @@ def test_of_standard_input_all_is_enqueued_or_nothing(
         (("t", "--args", "{"), "--args '{' is not JSON"),
         (("t", "--args", '{"x": NaN}'), "args.x"),
         (("t", "--run-at", "tomorrow"), "'tomorrow' is not a time"),
-        (("t", "--run-at", "2999-01-01T00:00:00"), "run_at"),
+        (("t", "--run-at", "2999-01-01T00:00:00"), "--run-at"),
         (("t", "--priority", "101"), "priority"),
         (("a b",), "task"),
         (("-", "--queue", "q"), "carry their own options"),
