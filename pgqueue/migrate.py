@@ -64,13 +64,16 @@ class MigrationStatus:
     pending: list[tuple[str, str]]
 
 
-def upgrade(dsn: str, *, to: str = "head", lock_timeout: float = DEFAULT_LOCK_TIMEOUT) -> None:
+def upgrade(dsn: str, *, to: str = "head", lock_timeout: float = DEFAULT_LOCK_TIMEOUT) -> bool:
     """Bring the schema up to a revision; a database that is there already stays as it is.
 
     Args:
         dsn: as libpq reads it; the empty string takes the PG* variables.
         to: a revision such as "0001", or "head".
         lock_timeout: longest wait for each lock, in seconds.
+
+    Returns:
+        Whether it changed anything; of many at once only one does.
 
     Raises:
         ConfigError: `to`, `lock_timeout` or the DSN cannot work.
@@ -82,8 +85,10 @@ def upgrade(dsn: str, *, to: str = "head", lock_timeout: float = DEFAULT_LOCK_TI
     with transaction(dsn, lock_timeout) as (begun, connection):
         current = revision.read(connection)
         _refuse_unknown(current, connection.info.dbname)
-        if current is None or current < target:
+        behind = current is None or current < target
+        if behind:
             _alembic("upgrade", target, begun)
+    return behind
 
 
 def downgrade(dsn: str, to: str, *, lock_timeout: float = DEFAULT_LOCK_TIMEOUT) -> None:

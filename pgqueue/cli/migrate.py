@@ -30,6 +30,7 @@ def migrate(
 ) -> None:
     """Bring the schema up to date. Running it again changes nothing."""
     if context.invoked_subcommand is not None:
+        _refuse_options(context)
         context.obj = dsn
     elif sql and check:
         raise ConfigError("--sql touches no database, so --check has nothing to look at")
@@ -39,6 +40,17 @@ def migrate(
         _check(dsn)
     else:
         _upgrade(dsn, to, lock_timeout)
+
+
+def _refuse_options(context: typer.Context) -> None:
+    """Of what stands before a subcommand only --dsn counts: `--sql down` must not run it."""
+    for name in ("sql", "check", "to", "lock_timeout"):
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise ConfigError(
+                f"--{name.replace('_', '-')} is not for migrate {context.invoked_subcommand}; "
+                "what the subcommand takes comes after its name"
+            )
 
 
 def _print_sql(to: str) -> None:
@@ -62,9 +74,9 @@ def _upgrade(dsn: str | None, to: str, lock_timeout: float) -> None:
 
     resolved = _resolved(dsn)
     before = migrations.status(resolved)
-    migrations.upgrade(resolved, to=to, lock_timeout=lock_timeout)
+    changed = migrations.upgrade(resolved, to=to, lock_timeout=lock_timeout)
     after = migrations.status(resolved)
-    if before.current == after.current:
+    if not changed:
         say(f"nothing to do: the schema is at {after.current}")
     else:
         say(f"migrated from {before.current or 'nothing'} to {after.current}")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tests.servers import Server
 
 NOTHING: dict[str, list[str]] = {kind: [] for kind in QUERIES}
-MIGRATE = "import sys; from pgqueue.migrate import upgrade; upgrade(sys.argv[1])"
+MIGRATE = "import sys; from pgqueue.migrate import upgrade; print(upgrade(sys.argv[1]))"
 
 
 def fetch(dsn: str, query: str) -> list[tuple[Any, ...]]:
@@ -117,13 +117,13 @@ def test_of_two_upgrades_at_once_the_second_finds_nothing_to_do(
     with psycopg.connect(empty_dsn, autocommit=True) as holder:
         holder.execute("select pg_advisory_lock(%s)", [LOCK])
         with (
-            subprocess.Popen(command, stderr=subprocess.PIPE) as one,
-            subprocess.Popen(command, stderr=subprocess.PIPE) as two,
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as one,
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as two,
         ):
             wait_until(lambda: holder.execute(waiting).fetchone() == (2,), what="two waiting")
             holder.execute("select pg_advisory_unlock(%s)", [LOCK])
-            ends = [process.communicate(timeout=30)[1] for process in (one, two)]
-    assert ends == [b"", b""]
+            ends = [process.communicate(timeout=30) for process in (one, two)]
+    assert sorted(ends) == [(b"False\n", b""), (b"True\n", b"")]
     assert (one.returncode, two.returncode) == (0, 0)
     assert fetch(empty_dsn, "select version_num from pgqueue.alembic_version") == [("0001",)]
 
