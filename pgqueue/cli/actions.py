@@ -102,13 +102,14 @@ def requeue(
         until=until,
     )
     chosen = Selection("requeue", ids or [], which, limit, everything, ("dead",))
-    within = span("--spread", spread) if spread else 0
+    who = _who() if by is None else by
+    within = 0 if spread is None else span("--spread", spread)
     loaded = _loaded(app)
     dsn = dsn or (loaded.dsn if loaded else None)
     edit = _edit(loaded, args, set_args, chosen)
 
     def action(operator: "Operator") -> Action:
-        return partial(operator.requeue, rate=rate, spread=within, by=by or _who(), edit=edit)
+        return partial(operator.requeue, rate=rate, spread=within, by=who, edit=edit)
 
     _act(chosen, action, dsn, as_json, yes=True, dry_run=dry_run)
 
@@ -271,7 +272,9 @@ def _loaded(name: str | None) -> "PgQueue | None":
 
     from pgqueue.discovery import load_app
 
-    return load_app(name, cwd=Path.cwd(), environ=os.environ)[0] if name else None
+    if name is None:
+        return None
+    return load_app(name, cwd=Path.cwd(), environ=os.environ)[0]
 
 
 def _edit(

@@ -11,6 +11,9 @@ from pgqueue.errors import ConfigError
 if TYPE_CHECKING:
     from pgqueue.views import JobFilter
 
+MOST: Final = 2**31 - 1
+"""The largest limit that can be asked for."""
+
 States = Annotated[
     list[str] | None, typer.Option("--state", help="Jobs in this state. Repeatable.")
 ]
@@ -33,7 +36,7 @@ Since = Annotated[
 Until = Annotated[
     str | None, typer.Option("--until", metavar="TIME", help="Ended before; as --since.")
 ]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, max=MOST, help="At most so many.")]
 All = Annotated[
     bool, typer.Option("--all", help="All that match; without a filter, all there are.")
 ]
@@ -65,8 +68,9 @@ def job_filter(
         "tasks": tasks,
         "fingerprints": fingerprints,
         "error_types": error_types,
-        "since": since and moment("--since", since),
-        "until": until and moment("--until", until),
+        # An empty one is a mistake, such as a variable that is not set, and never "all".
+        "since": None if since is None else moment("--since", since),
+        "until": None if until is None else moment("--until", until),
     }
     return JobFilter(**{name: value for name, value in wanted.items() if value})
 

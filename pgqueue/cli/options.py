@@ -4,13 +4,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pgqueue.errors import ConfigError
+
 if TYPE_CHECKING:
     from pgqueue.app import PgQueue
+
+
+def _not_empty(dsn: str | None) -> str | None:
+    # As of a variable that is not set: never the other database, which the environment names.
+    if dsn is not None and not dsn.strip():
+        raise ConfigError("--dsn is empty: expected a database such as postgresql://user@host/shop")
+    return dsn
+
 
 Dsn = Annotated[
     str | None,
     typer.Option(
         "--dsn",
+        callback=_not_empty,
         help="The database. Without it: PGQUEUE_DATABASE_URL, DATABASE_URL, PGHOST ...",
         show_default=False,
     ),
