@@ -178,6 +178,8 @@ class Inspector:
         """
         plain = [column for column in jobs.c if column.name not in _JSON_COLUMNS]
         texts = [cast(jobs.c[name], Text).label(name) for name in _JSON_COLUMNS]
+        if not 0 < job_id < 2**63:  # no number that the column holds
+            raise JobNotFound(f"no job has the id {job_id}")
         query = select(*plain, *texts, _WAITING, func.clock_timestamp().label("read_at")).where(
             jobs.c.id == job_id
         )

@@ -30,6 +30,9 @@ BATCH: Final = 1000
 
 ACTOR_LENGTH: Final = 200
 
+SLOWEST: Final = 0.001
+"""The slowest pace that can be asked for: a job in a quarter of an hour."""
+
 _unprintable: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
 
 OnBatch = Callable[[Report], object]
@@ -141,8 +144,8 @@ class Operator:
 def _batch_size(rate: Any) -> int:
     if rate is None:
         return BATCH
-    if not isinstance(rate, int | float) or isinstance(rate, bool) or not rate > 0:
-        raise ConfigError(f"rate={rate!r}: expected jobs in a second, more than 0")
+    if not isinstance(rate, int | float) or isinstance(rate, bool) or not rate >= SLOWEST:
+        raise ConfigError(f"rate={rate!r}: expected jobs in a second, {SLOWEST} or more")
     return max(1, int(min(rate, BATCH)))
 
 
