@@ -72,5 +72,5 @@ def explain(current: str | None, database: str) -> str:
 def _unreadable(info: psycopg.ConnectionInfo) -> str:
     return (
         f"role {info.user!r} may not read pgqueue.alembic_version in database {info.dbname!r}: "
-        f"grant it usage on schema pgqueue and select on that table"
+        "pgqueue migrate grants prints what each kind of role needs"
     )

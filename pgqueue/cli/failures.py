@@ -33,6 +33,10 @@ _CODES: Final[dict[type[PgQueueError], int]] = {
 _NO_SCHEMA: Final = ("3F000", "42P01", "42883", "42703")
 
 _TOO_SLOW: Final = "57014"
+_ADVICE: Final = {
+    "42501": "; pgqueue migrate grants prints what each kind of role needs",
+    "55P03": ": another session holds it for long; try again when that has ended",
+}
 
 
 def explain(error: Exception) -> tuple[int | None, str]:
@@ -69,4 +73,4 @@ def _explain_driver(error: Exception) -> tuple[int | None, str]:
         return NO_CONNECTION, f"the connection to the database was lost: {said}"
     if state == _TOO_SLOW:
         return FAILED, "the database took too long: ask for less, by --state, --queue or --limit"
-    return FAILED, f"the database refused ({state}): {said}"
+    return FAILED, f"the database refused ({state}): {said}{_ADVICE.get(state, '')}"

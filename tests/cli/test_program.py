@@ -140,6 +140,7 @@ def test_a_table_that_is_locked_is_one_line_too(
         answer = pgqueue("jobs", "list")
     assert (answer.code, answer.out) == (1, "")
     assert answer.err.startswith("error: the database refused (55P03): ")
+    assert "try again" in answer.err
     assert answer.err.count("\n") == 1
 
 
