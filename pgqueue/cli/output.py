@@ -5,12 +5,16 @@ Data comes from strangers: what could steer a terminal is shown as an escape, in
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
+import io
 import json
+import os
 import re
 import shutil
 import sys
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -34,6 +38,29 @@ LEAST: Final = 8
 _PADDINGS: Final = {3: (0, 1, 0, 1), 2: (0, 1, 0, 0), 1: (0, 0, 0, 0)}
 _GAPS: Final = tuple(_PADDINGS)
 """Blanks between columns: as many as the terminal has room for."""
+
+
+def prepare() -> None:
+    """Make the standard streams such that no answer fails half-way.
+
+    What the output's encoding lacks is shown as an escape; one that is closed is nobody's.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - to the end
+            setattr(sys, name, stream)
+    codecs.register_error("pgqueue", _escaped)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors != "pgqueue":
+        sys.stdout.reconfigure(errors="pgqueue")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    # As JSON writes it: a character above U+FFFF is two escapes.
+    missing = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    units = (missing[at : at + 2] for at in range(0, len(missing), 2))
+    return "".join(f"\\u{int.from_bytes(unit):04x}" for unit in units), error.end
 
 
 def for_people() -> bool:
