@@ -69,6 +69,9 @@ def _explain_driver(error: Exception) -> tuple[int | None, str]:
     state = error.sqlstate
     if state in _NO_SCHEMA:
         return SCHEMA, f"the pgqueue schema is missing or behind ({said}): run pgqueue migrate"
+    lost = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    if state is None and not lost:
+        return FAILED, f"what the database answered cannot be read: {said}"
     if state is None or state.startswith(("08", "57P")):
         return NO_CONNECTION, f"the connection to the database was lost: {said}"
     if state == _TOO_SLOW:

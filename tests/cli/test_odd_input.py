@@ -70,6 +70,15 @@ def test_a_role_without_rights_is_told_who_prints_them() -> None:
     assert "pgqueue migrate grants" in text
 
 
+def test_a_value_that_python_cannot_hold_is_no_lost_connection(
+    pgqueue: Run, insert: Insert
+) -> None:
+    insert(created_at="infinity")
+    answer = pgqueue("jobs", "list")
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.startswith("error: what the database answered cannot be read: timestamp")
+
+
 @pytest.mark.parametrize("command", ["show", "watch"])
 def test_an_id_beyond_all_ids_is_not_found(pgqueue: Run, command: str) -> None:
     answer = pgqueue("jobs", command, BEYOND)
