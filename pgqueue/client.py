@@ -106,7 +106,9 @@ class OwnConnections:
         size = self._settings.pool_size
         # As enqueues need them; a transaction with another pause sets its own.
         hold = connections.bounds(self._settings, PATIENCE)
-        pool = connections.open_pool(self._dsn(), self._settings, "client", size=size, hold=hold)
+        pool = connections.open_pool(
+            self._dsn(), self._settings, "client", size=size, hold=hold, patient=True
+        )
         winner = self._pools.setdefault(os.getpid(), pool)
         if winner is not pool:
             pool.close()

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from pgqueue import connections
 from pgqueue.app import PgQueue
 from pgqueue.config import Settings
 from pgqueue.errors import ConnectionFailed, InvalidJob, SchemaError, UnknownTask
 from pgqueue.handle import JobHandle
 from pgqueue.job import NewJob
+from tests.worker.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -229,3 +231,19 @@ def test_handles_are_equal_when_they_name_the_same_job() -> None:
     assert JobHandle(1, created=True) == JobHandle(1, created=False)
     assert len({JobHandle(1, created=True), JobHandle(1, created=False)}) == 1
     assert JobHandle(1, created=True) != JobHandle(2, created=True)
+
+
+def test_an_enqueue_of_our_own_outlives_connections_that_fell_silent(
+    dsn: str, connection: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind a balancer that has lost its server: nothing says that nobody answers."""
+    monkeypatch.setattr(connections, "PATIENCE", 0.1)
+    with Proxy(dsn) as proxy, PgQueue(proxy.dsn, settings=Settings(statement_timeout=0.5)) as app:
+        task = app.task(name="add")(add)
+        task.enqueue(1)
+        proxy.deafen()
+        late = threading.Thread(target=task.enqueue, args=(2,), daemon=True)
+        late.start()
+        late.join(10)
+        assert not late.is_alive(), "it waits for an answer that never comes"
+    assert [args for _, _, args, _ in stored(connection)] == [{"x": 1}, {"x": 2}]
