@@ -16,7 +16,7 @@ from psycopg.rows import TupleRow, tuple_row
 from psycopg_pool import ConnectionPool
 
 from pgqueue import session
-from pgqueue.config import mask_dsn
+from pgqueue.config import mask_dsn, normalize_dsn
 from pgqueue.errors import ConfigError, ConnectionFailed
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ def parameters(dsn: str, settings: Settings, role: str) -> dict[str, Any]:
     20 s (tcp_user_timeout) when data is on its way.
 
     Raises:
-        ConfigError: the DSN cannot be parsed.
+        ConfigError: the DSN cannot be parsed, or is of another database system.
     """
     try:
-        given = conninfo.conninfo_to_dict(dsn)
+        given = conninfo.conninfo_to_dict(normalize_dsn(dsn))
     except psycopg.ProgrammingError as error:
         raise ConfigError(f"the DSN {mask_dsn(dsn)!r} cannot be read: {_reason(error)}") from None
     ours: dict[str, Any] = {

@@ -60,6 +60,8 @@ def _from_pyproject(path: Path) -> str | None:
         table = tomllib.loads(path.read_text("utf-8")).get("tool", {}).get("pgqueue", {})
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: [tool] pgqueue = {table!r}; expected a table [tool.pgqueue]")
     spec = table.get("app")
     if spec is not None and not isinstance(spec, str):
         raise ConfigError(f'{path}: [tool.pgqueue] app = {spec!r}; expected "module:attribute"')

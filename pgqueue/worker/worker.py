@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
-from pgqueue import pruning, revision, store
+from pgqueue import connections, pruning, revision, store
 from pgqueue.errors import ConnectionFailed, PgQueueError
 from pgqueue.telemetry import events
 from pgqueue.telemetry.events import Events
@@ -111,11 +111,13 @@ class Worker:
         """Work until stopped; the exit code.
 
         Raises:
-            ConfigError: libpq is too old for a worker.
+            ConfigError: libpq is too old for a worker, or the DSN for LISTEN cannot be read.
             SchemaError: the schema is not one that this version supports.
             ConnectionFailed: the database does not answer at the start.
         """
         require_libpq()
+        if self._settings.listen_dsn is not None:
+            connections.parameters(self._settings.listen_dsn, self._settings, "listen")
         link = Link("worker", self._dsn, self._settings, self._emit)
         try:
             self._register(link.connection())

@@ -101,6 +101,7 @@ def test_the_environment_comes_before_the_project_s_file(load: Load, tmp_path: P
         (None, "no app is named: pass -A"),
         ("[tool.other]", "no app is named: pass -A"),
         ("[tool.pgqueue]\napp = 3", "app = 3; expected"),
+        ("[tool]\npgqueue = 3", r"pgqueue = 3; expected a table \[tool.pgqueue\]"),
         ("[tool", "cannot be read"),
     ],
 )

@@ -6,8 +6,10 @@ import os
 import signal
 from functools import partial
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from tests.waiting import wait_until
 from tests.worker.processes import PROGRAM, Supervised, alive, pids, wait_for_workers
@@ -205,6 +207,27 @@ def test_an_app_that_cannot_be_loaded_is_told_in_one_line(
         assert supervised.wait() == code
         assert says in supervised.output()
         assert "Traceback" not in supervised.output()
+
+
+@pytest.mark.parametrize("listen_dsn", ["garbage x", "mysql://user@127.0.0.1/shop"])
+def test_a_dsn_for_listen_that_cannot_be_read_is_told_before_the_first_job(
+    dsn: str, table: Table, listen_dsn: str
+) -> None:
+    with Supervised(dsn, "--listen-dsn", listen_dsn) as supervised:
+        assert supervised.wait() == 2
+        [line] = supervised.output().splitlines()
+        assert line.startswith("error: ")
+    assert pids(table) == {}
+
+
+def test_a_dsn_for_listen_may_be_written_as_for_sqlalchemy(dsn: str, table: Table) -> None:
+    url = f"postgresql+psycopg://?{urlencode(conninfo_to_dict(dsn))}"
+    with Supervised(dsn, "--listen-dsn", url) as supervised:
+        wait_for_workers(table)
+        query = "select 1 from pg_stat_activity where application_name = 'pgqueue:listen'"
+        wait_until(lambda: table.connection.execute(query).fetchone(), what="it listens")
+        supervised.terminate()
+        assert supervised.wait() == 0
 
 
 def test_a_schema_that_is_missing_is_exit_code_4_and_one_line_says_what_to_run(
