@@ -281,7 +281,7 @@ class _Watcher:
         if time.monotonic() >= self._renew_at:
             self._write("wait_renew", seconds=EXPIRES_AFTER)
             self._renew_at = time.monotonic() + RENEW_EVERY
-        self._take_read(self._connected())
+        self._hear(self._connected())
         return 0.0 if self._said else self._until_next()
 
     def _until_next(self) -> float:
@@ -302,19 +302,12 @@ class _Watcher:
 
     def _notified(self, connection: Connection) -> list[int]:
         """The ids that were said; anybody may say anything."""
-        connection.pgconn.consume_input()
-        self._take_read(connection)
+        self._hear(connection)
         said, self._said = self._said, []
         return [int(text) for text in said if text.isascii() and text.isdigit()]
 
-    def _take_read(self, connection: Connection) -> None:
-        """Take what libpq has read already.
-
-        psycopg's notifies() waits for the socket first, and that is silent about what came with
-        the end of a pipeline: 36 of 2,000 notifications.
-        """
-        while (note := connection.pgconn.notifies()) is not None:
-            self._said.append(note.extra.decode("utf-8", "replace"))
+    def _hear(self, connection: Connection) -> None:
+        self._said += [payload for _, payload in wire.notifications(connection)]
 
     def _connected(self) -> Connection:
         if self._connection is None:
