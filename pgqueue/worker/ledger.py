@@ -99,6 +99,10 @@ class Ledger:
         """Owe another outcome instead."""
         self._pending[old.id, old.lease] = new
 
+    def put_off(self, done: Pending, until: float) -> None:
+        """Send an outcome no more until then: the table is asked for its job first."""
+        self._questions[done.id, done.lease] = until
+
     def confirmed(
         self, sent: Sequence[Pending], recorded: Iterable[int], cancelled: Collection[int] = ()
     ) -> list[tuple[Unsuccessful, Attempt | None]]:

@@ -13,7 +13,7 @@ import pytest
 from pgqueue import connections
 from pgqueue.context import JobContext
 from pgqueue.telemetry import events
-from pgqueue.worker import carrier
+from pgqueue.worker import carrier, refusals
 from pgqueue.worker.steps import look
 from tests.waiting import wait_until
 from tests.worker.proxy import Proxy
@@ -123,6 +123,57 @@ def test_connections_that_fall_silent_are_given_up(
         table.wait(table.add_one("plain"), "succeeded")
         wait_until(lambda: table.connection.execute(beats, row).fetchall(), what="a heartbeat")
         assert worker.stop() == 0
+
+
+REFUSING = """
+    create function pgqueue.refuse() returns trigger language plpgsql as $$
+    begin
+        if new.task = 'poison' and new.state <> 'running' and {refused} then
+            raise exception 'never at %', clock_timestamp() using errcode = '{code}';
+        end if;
+        return new;
+    end $$;
+    create trigger refuse before update on pgqueue.jobs
+        for each row execute function pgqueue.refuse()
+"""
+"""What a user may have done to the table. No two messages of it are alike."""
+
+
+@pytest.mark.parametrize("code", ["P0001", "23514"])
+def test_an_outcome_that_a_trigger_refuses_is_a_dead_job(
+    app: PgQueue, table: Table, work: Work, code: str
+) -> None:
+    app.task(name="poison")(_plain)
+    app.task(name="plain")(_plain)
+    refusing = REFUSING.format(refused="new.state = 'succeeded'", code=code)
+    table.connection.execute(refusing.encode())
+    poison = table.add("poison", count=2)
+    ids = table.add("plain", count=50)
+    work()
+    table.wait(ids, "succeeded")
+    table.wait(poison, "dead")
+    assert "PostgreSQL refused the outcome: never at" in table.attempts(poison[0])[0]["message"]
+
+
+def test_an_outcome_that_is_refused_in_every_form_holds_up_no_other(
+    app: PgQueue, table: Table, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals, "PUT_OFF", 0.5)
+    app.task(name="poison")(_plain)
+    app.task(name="plain")(_plain)
+    table.connection.execute(REFUSING.format(refused="true", code="P0001").encode())
+    poison = table.add("poison", count=2)
+    ids = table.add("plain", count=50)
+    worker = work()
+    table.wait(ids, "succeeded")
+    table.wait(table.add("plain", count=50), "succeeded")
+    assert {table.state(id_) for id_ in poison} == {"running"}
+    wait_until(lambda: worker.seen(events.DatabaseLost), what="told")
+    table.connection.execute("drop trigger refuse on pgqueue.jobs")
+    table.wait(poison, "dead")
+
+
+def _plain() -> None: ...
 
 
 def test_a_claim_that_nobody_knows_of_is_given_back(app: PgQueue, table: Table, work: Work) -> None:
