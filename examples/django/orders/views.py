@@ -30,4 +30,5 @@ def order(request: HttpRequest, order_id: int) -> HttpResponse:
     """Show an order and the state of its task."""
     found = get_object_or_404(Order, pk=order_id)
     result = write_receipt.get_result(found.task_id)
+    found.refresh_from_db(fields=["receipt"])  # the task may have ended between the two
     return render(request, "orders/order.html", {"order": found, "result": result})
