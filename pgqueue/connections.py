@@ -102,6 +102,11 @@ def connect(
     return connection
 
 
+def patience(settings: Settings) -> float:
+    """Seconds without an answer after which a connection is given up."""
+    return settings.statement_timeout + PATIENCE
+
+
 def connection_failed(dsn: str, error: BaseException) -> ConnectionFailed:
     """The error to show when the database does not answer: where, and why, in one line."""
     reason = " ".join(str(error).split()) or type(error).__name__
@@ -151,7 +156,7 @@ def _configure(connection: session.Own, settings: Settings, hold: Mapping[str, s
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     try:
         if isinstance(connection, session.Patient):
-            connection.patience = settings.statement_timeout + PATIENCE
+            connection.patience = patience(settings)
             session.read_times(connection)
         if hold is not None:
             session.hold(connection, hold)

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import errors
 
 from pgqueue import connections
-from pgqueue.config import Settings, normalize_dsn
+from pgqueue.config import Settings
 from pgqueue.errors import ConfigError, PgQueueError, SchemaError
 
 if TYPE_CHECKING:
@@ -47,9 +47,7 @@ group by pid order by max(xact_start) limit 5
 def connect(dsn: str, *, autocommit: bool = True) -> Connection:
     """Open a connection for migrations; errors as for `connections.connect`."""
     # A migration may take hours, and no statement of it has a limit.
-    return connections.connect(
-        normalize_dsn(dsn), SETTINGS, "migrate", autocommit=autocommit, patient=False
-    )
+    return connections.connect(dsn, SETTINGS, "migrate", autocommit=autocommit, patient=False)
 
 
 @contextmanager

@@ -211,7 +211,7 @@ def decide(
     if isinstance(error, Snooze):
         return _snoozed(error, job)
     if isinstance(error, Cancel):
-        return cancelled(job, _message(error) or "the handler cancelled it")
+        return cancelled(job, message_of(error) or "the handler cancelled it")
     if isinstance(error, Retry):
         dead_on = tuple(each for each in dead_on if issubclass(each, Retry))
     final = isinstance(error, (Dead, InvalidPayload, *dead_on))
@@ -234,7 +234,7 @@ def _retried(error: BaseException, job: ClaimedJob, retry: RetryRule) -> Unsucce
         delay = retry(job.attempt) if own is None else _seconds(own)
         delay = clamp_delay(float(delay))
     except Exception as bad:  # noqa: BLE001 - a retry rule is the user's code
-        bad.add_note(f"raised by the retry rule, after {_type_name(error)}: {_message(error)}")
+        bad.add_note(f"raised by the retry rule, after {_type_name(error)}: {message_of(error)}")
         return _failed(bad, job, "dead")
     outcome = _failed(error, job, "ready")
     outcome.delay = delay
@@ -242,7 +242,7 @@ def _retried(error: BaseException, job: ClaimedJob, retry: RetryRule) -> Unsucce
 
 
 def _failed(error: BaseException, job: ClaimedJob, state: Literal["ready", "dead"]) -> Unsuccessful:
-    error_type, message = _type_name(error), _message(error)
+    error_type, message = _type_name(error), message_of(error)
     return Unsuccessful(
         job.id,
         job.lease,
@@ -265,7 +265,8 @@ def _type_name(error: BaseException) -> str:
     return kind.__qualname__ if plain else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _message(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
+    """What an error says; words in its place when that raises."""
     try:
         return str(error)
     except BaseException as bad:  # noqa: BLE001 - __str__ is the user's code

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from pgqueue import store, wire
+from pgqueue import connections, store, wire
 from pgqueue.outcome import Ephemeral, Succeeded, Unsuccessful
 from pgqueue.wire import Wire
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 Finishing = Sequence[Succeeded | Unsuccessful]
 Order = dict[str, Any]
-
-PATIENCE: Final = 5.0
-"""Seconds beyond the statement timeout after which an exchange is given up."""
 
 
 class Line:
@@ -111,7 +108,7 @@ class Line:
     def _opened(self) -> Wire:
         connection = self._link.connection()
         if self._wire is None or self._wire.connection is not connection:
-            self._wire = Wire(connection, self._settings.statement_timeout + PATIENCE)
+            self._wire = Wire(connection, connections.patience(self._settings))
         return self._wire
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from pgqueue import hooks as told, payload
 from pgqueue.codec import is_sealed
 from pgqueue.hooks import JobEvent, WorkerEvent
-from pgqueue.outcome import Settled, Succeeded, Unsuccessful
+from pgqueue.outcome import Settled, Succeeded, Unsuccessful, message_of
 from pgqueue.redaction import Redaction
 from pgqueue.telemetry import events, fields
 from pgqueue.worker.parts import Attempt
@@ -293,16 +293,9 @@ class HookRunner:
         self, name: str, event: JobEvent | WorkerEvent | None, error: BaseException
     ) -> None:
         about = event.id if isinstance(event, JobEvent) else None
-        message = " ".join(_message(error).split())
+        message = " ".join(message_of(error).split())
         text = f"{type(error).__name__}: {message}" if message else type(error).__name__
         self._emit(events.HookFailed(name, about, text, error))
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return str(error)
-    except BaseException as bad:  # noqa: BLE001 - __str__ is the user's code
-        return f"<no message: str() of the error raised {type(bad).__name__}>"
 
 
 async def _in_time(answer: Awaitable[Any]) -> None:

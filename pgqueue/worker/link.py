@@ -5,15 +5,10 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Final
 
-import psycopg
-
 from pgqueue import connections, store
-from pgqueue.errors import ConnectionFailed
 from pgqueue.telemetry import events
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pgqueue.config import Settings
     from pgqueue.connections import Connection
     from pgqueue.telemetry.events import Events
@@ -51,15 +46,6 @@ class Link:
             hold = store.held_limits(self._settings)
             self._connection = connections.connect(self._dsn, self._settings, self._part, hold=hold)
         return self._connection
-
-    def attempt(self, step: Callable[[Connection], float]) -> float:
-        """Run a step; when it fails on the database, say so and give the pause before the next."""
-        try:
-            pause = step(self.connection())
-        except (psycopg.Error, ConnectionFailed) as error:
-            return self.failed(error)
-        self.worked()
-        return pause
 
     def worked(self) -> None:
         """Note that the database answers."""

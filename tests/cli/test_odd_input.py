@@ -172,27 +172,26 @@ def test_what_the_encoding_of_the_output_lacks_is_escaped(dsn: str, insert: Inse
     assert r"f\u00fcnf \ud83d\ude00" in shown()
 
 
-@pytest.mark.parametrize("stream", ["0<&-", "1>&-", "2>&-"])
-def test_a_closed_stream_stops_nothing(
-    dsn: str, connection: psycopg.Connection[Any], stream: str
-) -> None:
-    done = subprocess.run(
-        ["sh", "-c", f"{sys.executable} -m pgqueue enqueue t {stream}"],
+def in_a_shell(dsn: str, command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command line of pgqueue with redirections."""
+    return subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m pgqueue {command}"],
         env=os.environ | {"PGQUEUE_DATABASE_URL": dsn},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+@pytest.mark.parametrize("stream", ["0<&-", "1>&-", "2>&-"])
+def test_a_closed_stream_stops_nothing(
+    dsn: str, connection: psycopg.Connection[Any], stream: str
+) -> None:
+    done = in_a_shell(dsn, f"enqueue t {stream}")
     assert (done.returncode, done.stderr) == (0, "")
     assert connection.execute("select count(*) from pgqueue.jobs").fetchone() == (1,)
 
 
 def test_nothing_comes_from_a_standard_input_that_is_closed(dsn: str) -> None:
-    done = subprocess.run(
-        ["sh", "-c", f"{sys.executable} -m pgqueue jobs cancel - <&-"],
-        env=os.environ | {"PGQUEUE_DATABASE_URL": dsn},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = in_a_shell(dsn, "jobs cancel - <&-")
     assert (done.returncode, done.stderr) == (5, "no jobs match\n")

@@ -13,7 +13,7 @@ import pytest
 from pgqueue import connections
 from pgqueue.context import JobContext
 from pgqueue.telemetry import events
-from pgqueue.worker import carrier, refusals
+from pgqueue.worker import refusals
 from pgqueue.worker.steps import look
 from tests.waiting import wait_until
 from tests.worker.proxy import Proxy
@@ -109,7 +109,6 @@ def test_connections_that_fall_silent_are_given_up(
 ) -> None:
     """As behind a balancer that has lost its server: new connections would be answered."""
     monkeypatch.setattr(connections, "PATIENCE", 0.1)
-    monkeypatch.setattr(carrier, "PATIENCE", 0.1)
 
     @app.task(name="plain")
     def plain() -> None: ...

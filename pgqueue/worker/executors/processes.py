@@ -19,7 +19,7 @@ from pgqueue.telemetry.events import ChildFailed
 from pgqueue.worker import execution, messages
 from pgqueue.worker.executors.backlog import Backlog
 from pgqueue.worker.executors.child_process import ChildProcess
-from pgqueue.worker.loop import Wake
+from pgqueue.worker.loop import Wake, guard
 from pgqueue.worker.resources import CHEAP, resident
 from pgqueue.worker.restarts import reason
 
@@ -121,14 +121,14 @@ class ProcessExecutor:
     # -- the thread of the children ----------------------------------------------------------
 
     def _run(self) -> None:
-        try:
-            while not self._closed:
-                pause = self._step(time.monotonic())
-                interest = [each for child in self._children for each in child.interest()]
-                self._wake.wait(pause, interest)
-        except BaseException as error:  # noqa: BLE001 - the jobs here would hang unseen
-            self._failed(error)
+        guard(self._attend, self._failed)
         self._end_all()
+
+    def _attend(self) -> None:
+        while not self._closed:
+            pause = self._step(time.monotonic())
+            interest = [each for child in self._children for each in child.interest()]
+            self._wake.wait(pause, interest)
 
     def _end_all(self) -> None:
         deadline = time.monotonic() + CLOSING
